@@ -1,0 +1,2 @@
+//! The host harness: plan, image, boot, wait, collect, verify, publish.
+fn main() {}
