@@ -50,7 +50,8 @@ in
     }
     {
       assertion =
-        unit.unitConfig.SuccessAction == "poweroff-force" && unit.unitConfig.FailureAction == "poweroff-force";
+        unit.unitConfig.SuccessAction == "poweroff-force"
+        && unit.unitConfig.FailureAction == "poweroff-force";
       message = "systemd.services.gen-fixtures.unitConfig: SuccessAction and FailureAction must both be poweroff-force, or a failed guest looks like one that hangs. Restore them.";
     }
     {

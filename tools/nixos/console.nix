@@ -18,10 +18,15 @@
   boot.initrd.verbose = false;
 
   # No login is offered: the first port is the console, the second is the events'.
-  systemd.services = lib.genAttrs [
-    "serial-getty@ttyS0"
-    "serial-getty@ttyS1"
-    "getty@tty1"
-    "autovt@"
-  ] (_: { enable = false; });
+  systemd.services =
+    lib.genAttrs
+      [
+        "serial-getty@ttyS0"
+        "serial-getty@ttyS1"
+        "getty@tty1"
+        "autovt@"
+      ]
+      (_: {
+        enable = false;
+      });
 }

@@ -7,4 +7,6 @@ in
 if failed == [ ] then
   pkgs.runCommand "guest-values" { } "touch $out"
 else
-  throw "the guest's configuration is wrong: ${lib.concatMapStringsSep "; " (value: value.name) failed}"
+  throw "the guest's configuration is wrong: ${
+    lib.concatMapStringsSep "; " (value: value.name) failed
+  }"

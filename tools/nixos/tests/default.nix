@@ -39,8 +39,24 @@ let
           let
             needs = if name == "options.nix" then [ ] else [ ../options.nix ];
             tools = if name == "tools.nix" then [ ] else [ ../tools.nix ];
-            unit = if name == "asserts.nix" then [ ../unit.nix ../kernel.nix ../console.nix ] else [ ];
-            config = evaluate (needs ++ tools ++ unit ++ [ value program ]);
+            unit =
+              if name == "asserts.nix" then
+                [
+                  ../unit.nix
+                  ../kernel.nix
+                  ../console.nix
+                ]
+              else
+                [ ];
+            config = evaluate (
+              needs
+              ++ tools
+              ++ unit
+              ++ [
+                value
+                program
+              ]
+            );
             shape = builtins.attrNames config.systemd.services ++ config.boot.kernelParams;
           in
           if (builtins.tryEval (builtins.deepSeq shape true)).success then "" else "does not evaluate alone";
@@ -49,15 +65,19 @@ let
   );
 
   values = builtins.listToAttrs (
-    map (value: {
-      name = "value: ${value.name}";
-      value = if value.holds then "" else "does not hold";
-    }) (import ./values.nix {
-      lib = lib // {
-        splitString = separator: text: builtins.filter builtins.isString (builtins.split separator text);
-      };
-      config = guest;
-    })
+    map
+      (value: {
+        name = "value: ${value.name}";
+        value = if value.holds then "" else "does not hold";
+      })
+      (
+        import ./values.nix {
+          lib = lib // {
+            splitString = separator: text: builtins.filter builtins.isString (builtins.split separator text);
+          };
+          config = guest;
+        }
+      )
   );
 
   infix = part: text: builtins.length (builtins.split (escape part) text) > 1;
@@ -87,12 +107,31 @@ let
     ) (builtins.attrNames (import ./breakages.nix { inherit lib; }))
   );
 
-  image = guest.system.build.fixtureGuest;
+  wiring = import ./wiring.nix {
+    inherit pkgs;
+    evaluate =
+      modules:
+      evaluate (
+        modules
+        ++ [
+          { system.build = { inherit (pkgs) toplevel initialRamdisk; }; }
+        ]
+      );
+  };
+  flake = builtins.listToAttrs (
+    map (name: {
+      name = "flake: ${name}";
+      value = wiring.${name};
+    }) (builtins.attrNames wiring)
+  );
+
+  inherit (guest.system.build.fixtureGuest.given.environment) descriptor;
 in
 alone
 // values
 // breakages
+// flake
 // {
   "image: the script gets the init of this system" =
-    if infix "init=${pkgs.toplevel}/init" image.environment.descriptor then "" else image.environment.descriptor;
+    if infix "init=${pkgs.toplevel}/init" descriptor then "" else descriptor;
 }

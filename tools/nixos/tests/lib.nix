@@ -15,7 +15,6 @@ let
     filter
     foldl'
     functionArgs
-    genList
     head
     isAttrs
     isBool
@@ -32,8 +31,6 @@ let
     sort
     stringLength
     substring
-    tail
-    toJSON
     ;
 
   property = type: isAttrs type && type ? _property;
@@ -161,7 +158,9 @@ let
           names = attrNames (foldl' (all: def: all // def.value) { } defs);
           ofName =
             name:
-            concatMap (def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]) defs;
+            concatMap (
+              def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]
+            ) defs;
         in
         listToAttrs (
           map (name: {
@@ -188,25 +187,20 @@ let
   mergeTrees =
     loc: trees:
     listToAttrs (
-      map
-        (
-          name:
-          let
-            found = map (tree: tree.${name}) (filter (tree: tree ? ${name}) trees);
-          in
-          {
-            inherit name;
-            value =
-              if isOption (head found) then
-                if length found == 1 then
-                  head found
-                else
-                  throw "option ${show (loc ++ [ name ])} is declared twice"
-              else
-                mergeTrees (loc ++ [ name ]) found;
-          }
-        )
-        (attrNames (foldl' (all: tree: all // tree) { } trees))
+      map (
+        name:
+        let
+          found = map (tree: tree.${name}) (filter (tree: tree ? ${name}) trees);
+        in
+        {
+          inherit name;
+          value =
+            if isOption (head found) then
+              if length found == 1 then head found else throw "option ${show (loc ++ [ name ])} is declared twice"
+            else
+              mergeTrees (loc ++ [ name ]) found;
+        }
+      ) (attrNames (foldl' (all: tree: all // tree) { } trees))
     );
 
   # The values of an option tree, and an error for what no option declares.
@@ -222,7 +216,9 @@ let
       ) flat;
       below =
         name:
-        concatMap (def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]) flat;
+        concatMap (
+          def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]
+        ) flat;
     in
     if unknown != [ ] then
       throw "no such option: ${concatStringsSep ", " unknown}"
@@ -250,7 +246,11 @@ let
         let
           file = if isPath module then toString module else "a module";
           loaded = if isPath module then import module else module;
-          body = if isFunction loaded then loaded (args // mapAttrs (name: _: args.${name}) (functionArgs loaded)) else loaded;
+          body =
+            if isFunction loaded then
+              loaded (args // mapAttrs (name: _: args.${name}) (functionArgs loaded))
+            else
+              loaded;
           long = body ? config || body ? options;
           own = {
             inherit file;
@@ -305,12 +305,15 @@ let
           value = value name;
         }) names
       );
-    filterAttrs =
-      keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
+    filterAttrs = keep: set: removeAttrs set (filter (name: !(keep name set.${name})) (attrNames set));
     hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
     last = list: builtins.elemAt list (length list - 1);
     unique = foldl' (seen: item: if elem item seen then seen else seen ++ [ item ]) [ ];
     getBin = package: package.bin or package;
+    splitString = separator: text: filter isString (builtins.split separator text);
+    concatMapStringsSep =
+      separator: value: list:
+      concatStringsSep separator (map value list);
   };
 in
 lib

@@ -70,7 +70,8 @@ in
   }
   {
     name = "every tool is an absolute path";
-    holds = lib.filterAttrs (_: path: !(lib.hasPrefix builtins.storeDir path)) config.fixtureGuest.tools == { };
+    holds =
+      lib.filterAttrs (_: path: !(lib.hasPrefix builtins.storeDir path)) config.fixtureGuest.tools == { };
   }
   {
     name = "every tool of a scene is there";
