@@ -1,0 +1,42 @@
+//! The programs of the host that image building runs, each to its end.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Runs a program without input and returns what it prints.
+///
+/// A failure carries the program's last words on standard error.
+pub fn output(program: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<String> {
+    #[expect(clippy::disallowed_methods, reason = "the door through which image tools are started")]
+    let mut command = Command::new(program);
+    // Messages are read by people who may search for them, and parsed: keep them in one language.
+    arguments(&mut command).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+    let output = command.output().with_context(|| format!("starting {program}; is it installed?"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} ended with {}: {}", output.status, last_words(&stderr));
+    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not text"))
+}
+
+/// The end of a long complaint, where programs put the reason.
+fn last_words(stderr: &str) -> &str {
+    const ENOUGH: usize = 2000;
+    let stderr = stderr.trim_end();
+    let start = stderr.len().saturating_sub(ENOUGH);
+    let start = (start..stderr.len()).find(|index| stderr.is_char_boundary(*index)).unwrap_or(start);
+    &stderr[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_program_status_and_reason() {
+        let error = output("sh", |sh| sh.args(["-c", "echo the reason >&2; exit 3"])).expect_err("it fails");
+        let message = format!("{error:#}");
+        assert!(message.contains("sh ended with exit status: 3: the reason"), "{message}");
+        let error = output("no-such-program-here", |x| x).expect_err("it does not exist");
+        assert!(error.to_string().contains("is it installed?"));
+    }
+}
