@@ -44,8 +44,11 @@ impl Mirrors {
     fn from_release_uris(printed: &str) -> Result<Self> {
         let mut bases = BTreeMap::new();
         for line in printed.lines() {
-            let Some(uri) = line.strip_prefix('\'').and_then(|rest| rest.split('\'').next()) else { continue };
-            let Some((base, suite)) = uri.strip_suffix("/InRelease").and_then(|uri| uri.rsplit_once("/dists/"))
+            let Some(uri) = line.strip_prefix('\'').and_then(|rest| rest.split('\'').next()) else {
+                continue;
+            };
+            let Some((base, suite)) =
+                uri.strip_suffix("/InRelease").and_then(|uri| uri.rsplit_once("/dists/"))
             else {
                 continue;
             };
@@ -71,7 +74,9 @@ impl Mirrors {
     }
 
     fn archive_and_path<'a>(&self, uri: &'a str) -> Option<(Archive, &'a str)> {
-        self.bases.iter().find_map(|(archive, base)| Some((*archive, uri.strip_prefix(base)?.strip_prefix('/')?)))
+        self.bases
+            .iter()
+            .find_map(|(archive, base)| Some((*archive, uri.strip_prefix(base)?.strip_prefix('/')?)))
     }
 }
 

@@ -158,7 +158,14 @@ pub fn assemble(recipe: &Recipe, pool: &Pool, out: &Path, scratch: &Path, progre
     let kernel = Kernel::from_pool(pool)?;
     let mut modules = Modules::of_kernel(pool, &kernel.release)?;
     let boot = modules.in_order(recipe.kernel.boot_modules.iter().map(String::as_str), &[])?;
-    let rest = modules.in_order(recipe.modules(), &boot)?;
+    let mut rest = Vec::new();
+    for group in &recipe.groups {
+        let before = [boot.as_slice(), &rest].concat();
+        let more = modules
+            .in_order(group.modules.iter().map(String::as_str), &before)
+            .with_context(|| format!("modules of the group {}", group.name))?;
+        rest.extend(more);
+    }
 
     progress.step("writing the root file system");
     let tree = Tree::build(recipe, pool, &modules.ready(&rest))?;

@@ -34,7 +34,8 @@ impl Cache {
     /// A cache in a folder of its own.
     pub fn at(dir: PathBuf) -> Result<Self> {
         for sub in ["images", "bases", "agreed", "tmp"] {
-            fs::create_dir_all(dir.join(sub)).with_context(|| format!("making the cache {}", dir.display()))?;
+            fs::create_dir_all(dir.join(sub))
+                .with_context(|| format!("making the cache {}", dir.display()))?;
         }
         // Images are told apart by path too, and QEMU gets absolute ones.
         let dir = fs::canonicalize(&dir).with_context(|| format!("finding the cache {}", dir.display()))?;
@@ -107,7 +108,7 @@ impl Cache {
     /// Notes that an image was used now.
     pub fn touch(&self, dir: &Path) -> Result<()> {
         let stamp = self.agreed_stamp(dir);
-        let now = File::options().append(true).open(&stamp).and_then(|file| file.set_modified(SystemTime::now()));
+        let now = File::open(&stamp).and_then(|file| file.set_modified(SystemTime::now()));
         now.with_context(|| format!("noting the use of an image in {}", stamp.display()))
     }
 

@@ -127,7 +127,14 @@ fn show(image: Option<PathBuf>, cache: &Cache, out: &mut impl Write) -> Result<(
     let dir = match image {
         Some(path) if path.is_dir() => path,
         Some(digest) => by_digest(&digest.to_string_lossy(), cache)?,
-        None => cache.list()?.into_iter().next().context("no image is cached; `fixture-vm image build` makes one")?.dir,
+        None => {
+            cache
+                .list()?
+                .into_iter()
+                .next()
+                .context("no image is cached; `fixture-vm image build` makes one")?
+                .dir
+        }
     };
     let image = Image::open(&dir, cache, Check::Digests)?;
     writeln!(out, "folder  {}\ndigest  {}", image.dir().display(), image.digest())?;
@@ -136,11 +143,14 @@ fn show(image: Option<PathBuf>, cache: &Cache, out: &mut impl Write) -> Result<(
 }
 
 fn by_digest(digest: &str, cache: &Cache) -> Result<PathBuf> {
-    let starts = |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(digest));
+    let starts =
+        |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(digest));
     let found: Vec<PathBuf> = folders(&cache.images())?.into_iter().filter(starts).collect();
     match &found[..] {
         [one] => Ok(one.clone()),
-        [] => bail!("no cached image has a digest that begins with {digest}; `fixture-vm image list` shows them"),
+        [] => bail!(
+            "no cached image has a digest that begins with {digest}; `fixture-vm image list` shows them"
+        ),
         _ => bail!("{} cached images have digests that begin with {digest}; give more of it", found.len()),
     }
 }

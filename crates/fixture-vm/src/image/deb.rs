@@ -36,7 +36,9 @@ pub fn read(deb: &Path, wanted: impl Fn(&str) -> bool, mut visit: impl FnMut(Str
         let data: Box<dyn Read> = match compression {
             "" => Box::new(member),
             ".xz" => Box::new(liblzma::read::XzDecoder::new(member)),
-            ".zst" => Box::new(ruzstd::decoding::StreamingDecoder::new(member).context("zstd frame of data.tar")?),
+            ".zst" => {
+                Box::new(ruzstd::decoding::StreamingDecoder::new(member).context("zstd frame of data.tar")?)
+            }
             other => bail!("{} has its files in data.tar{other}; xz and zst are understood", deb.display()),
         };
         return read_tar(data, wanted, &mut visit).with_context(|| format!("unpacking {}", deb.display()));
@@ -44,7 +46,11 @@ pub fn read(deb: &Path, wanted: impl Fn(&str) -> bool, mut visit: impl FnMut(Str
     bail!("{} has no data.tar member", deb.display())
 }
 
-fn read_tar(data: impl Read, wanted: impl Fn(&str) -> bool, visit: &mut impl FnMut(String, Content)) -> Result<()> {
+fn read_tar(
+    data: impl Read,
+    wanted: impl Fn(&str) -> bool,
+    visit: &mut impl FnMut(String, Content),
+) -> Result<()> {
     let mut archive = tar::Archive::new(data);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -109,7 +115,8 @@ pub mod tests {
         let deb = dir.path().join("x.deb");
         write_deb(&deb, &[("lib/real.so", b"elf"), ("usr/share/doc/x", b"text")]);
         let mut seen = Vec::new();
-        read(&deb, |path| path.starts_with("/usr/lib/"), |path, content| seen.push((path, content))).expect("reads");
+        read(&deb, |path| path.starts_with("/usr/lib/"), |path, content| seen.push((path, content)))
+            .expect("reads");
         let file = Content::File { mode: 0o755, data: b"elf".to_vec() };
         let link = Content::Link { target: "real.so".into() };
         assert_eq!(seen, [("/usr/lib/real.so".to_owned(), file), ("/usr/lib/link.so".to_owned(), link)]);

@@ -110,7 +110,9 @@ mod tests {
             contract: contract::VERSION,
             kind: "nixos".into(),
             cmdline: "quiet".into(),
-            files: [(VMLINUX, 1), (INITRAMFS, 2), (ROOT, 3)].map(|(name, n)| (name.to_owned(), part(n))).into(),
+            files: [(VMLINUX, 1), (INITRAMFS, 2), (ROOT, 3)]
+                .map(|(name, n)| (name.to_owned(), part(n)))
+                .into(),
             origin: None,
         }
     }

@@ -1,7 +1,8 @@
 //! The download cache: packages by their SHA-256, fetched once, checked, kept across interrupts.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -81,7 +82,8 @@ impl Downloads {
             if metadata.is_file() && !keep(&entry.file_name().to_string_lossy()) {
                 freed += metadata.len();
                 if !dry_run {
-                    fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+                    fs::remove_file(entry.path())
+                        .with_context(|| format!("removing {}", entry.path().display()))?;
                 }
             }
         }
@@ -133,11 +135,13 @@ pub fn sha256(mut from: impl Read) -> std::io::Result<String> {
     Ok(format!("{:x}", hasher.finalize()))
 }
 
-/// Writes a whole file so that it is either there with these bytes or not at all.
+/// Writes a whole file, read-only, so that it is either there with these bytes or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = path.parent().context("a file lies in a folder")?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing in {}", dir.display()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing in {}", dir.display()))?;
     file.write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
+    file.as_file().set_permissions(Permissions::from_mode(0o444))?;
     file.persist(path).with_context(|| format!("writing {}", path.display()))?;
     Ok(())
 }
@@ -182,7 +186,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let (package, mirrors) = mirror(dir.path(), b"tampered!!!", b"the package");
         let downloads = Downloads::at(dir.path().join("cache")).expect("a cache");
-        let error = downloads.fetch(&[package.clone()], || Ok(mirrors), &Progress::silent()).expect_err("refused");
+        let error = downloads
+            .fetch(std::slice::from_ref(&package), || Ok(mirrors), &Progress::silent())
+            .expect_err("refused");
         let message = format!("{error:#}");
         assert!(message.contains("x 1+b1") && message.contains("Hash Sum mismatch"), "{message}");
         assert!(!downloads.path(&package).exists());

@@ -50,7 +50,8 @@ impl Archive {
 
     /// The kernel opens /dev/console for PID 1 before anything is mounted.
     fn console(&mut self) -> Result<()> {
-        let console = cpio::newc::Builder::new("dev/console").mode(S_IFCHR | 0o600).rdev_major(5).rdev_minor(1);
+        let console =
+            cpio::newc::Builder::new("dev/console").mode(S_IFCHR | 0o600).rdev_major(5).rdev_minor(1);
         self.entry(console, "dev/console", &[])
     }
 
@@ -58,7 +59,8 @@ impl Archive {
         // An inode number of its own keeps the kernel from taking two entries for one hard link.
         self.names.insert(name.to_owned());
         let builder = builder.ino(self.names.len() as u32).nlink(1).mtime(0).uid(0).gid(0);
-        let length = u32::try_from(data.len()).with_context(|| format!("{name} is too large for an initramfs"))?;
+        let length =
+            u32::try_from(data.len()).with_context(|| format!("{name} is too large for an initramfs"))?;
         let mut writer = builder.write(&mut self.bytes, length);
         std::io::Write::write_all(&mut writer, data)?;
         writer.finish()?;

@@ -99,7 +99,10 @@ impl Lock {
             }
             packages.push(package);
         }
-        ensure!(!packages.is_empty(), "the image lock names no package; `fixture-vm image lock --update` makes it");
+        ensure!(
+            !packages.is_empty(),
+            "the image lock names no package; `fixture-vm image lock --update` makes it"
+        );
         Ok(Self { packages })
     }
 
@@ -117,8 +120,9 @@ impl Lock {
     /// What changed since `before`, one line a package: `+ name version`, `- name version`,
     /// `~ name old -> new`; empty when nothing did.
     pub fn changes_since(&self, before: &Self) -> Vec<String> {
-        let by_name =
-            |lock: &Self| lock.packages.iter().map(|p| (p.name.clone(), p.clone())).collect::<BTreeMap<_, _>>();
+        let by_name = |lock: &Self| {
+            lock.packages.iter().map(|p| (p.name.clone(), p.clone())).collect::<BTreeMap<_, _>>()
+        };
         let (old, new) = (by_name(before), by_name(self));
         let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
         names.sort();
@@ -126,8 +130,12 @@ impl Lock {
         let describe = |name: &String| match (old.get(name), new.get(name)) {
             (None, Some(added)) => Some(format!("+ {name} {}", added.version)),
             (Some(gone), None) => Some(format!("- {name} {}", gone.version)),
-            (Some(a), Some(b)) if a.version != b.version => Some(format!("~ {name} {} -> {}", a.version, b.version)),
-            (Some(a), Some(b)) if a != b => Some(format!("~ {name} {} (same version, another file)", a.version)),
+            (Some(a), Some(b)) if a.version != b.version => {
+                Some(format!("~ {name} {} -> {}", a.version, b.version))
+            }
+            (Some(a), Some(b)) if a != b => {
+                Some(format!("~ {name} {} (same version, another file)", a.version))
+            }
             _ => None,
         };
         names.into_iter().filter_map(describe).collect()

@@ -107,7 +107,8 @@ impl Builder {
 /// The cached image of these inputs, or why it cannot be used.
 fn find(cache: &Cache, inputs: &str) -> Option<Result<Image>> {
     let images = cache.list().ok()?;
-    let made_of = |descriptor: &Descriptor| descriptor.origin.as_ref().is_some_and(|origin| origin.inputs == inputs);
+    let made_of =
+        |descriptor: &Descriptor| descriptor.origin.as_ref().is_some_and(|origin| origin.inputs == inputs);
     let dir = images.into_iter().find(|image| image.descriptor.as_ref().is_ok_and(made_of))?.dir;
     Some(Image::open(&dir, cache, Check::SinceLastTime).and_then(|image| {
         cache.touch(image.dir())?;

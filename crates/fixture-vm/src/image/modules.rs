@@ -88,7 +88,8 @@ impl<'a> Modules<'a> {
     fn load(&mut self, name: &str) -> Result<&Module> {
         if !self.loaded.contains_key(name) {
             let Some(path) = self.paths.get(name) else { bail!("the kernel has no module {name}") };
-            let module = Module::parse(path, self.pool.data(path)?).with_context(|| format!("reading {path}"))?;
+            let module =
+                Module::parse(path, self.pool.data(path)?).with_context(|| format!("reading {path}"))?;
             self.loaded.insert(name.to_owned(), module);
         }
         Ok(&self.loaded[name])

@@ -104,7 +104,8 @@ fn verify(dir: &Path, descriptor: &Descriptor, cache: &Cache, check: Check) -> R
     }
     for (name, part) in &descriptor.files {
         let path = dir.join(name);
-        let found = File::open(&path).and_then(sha256).with_context(|| format!("reading {}", path.display()))?;
+        let found =
+            File::open(&path).and_then(sha256).with_context(|| format!("reading {}", path.display()))?;
         ensure!(
             found == part.sha256,
             "{} is corrupt: its SHA-256 is {found}, its {FILE_NAME} says {}; {}",

@@ -155,7 +155,10 @@ mod tests {
     #[test]
     fn links_resolve_as_the_kernel_resolves_them() {
         assert_eq!(resolve("/usr/sbin/ip", "../bin/ip"), "/usr/bin/ip");
-        assert_eq!(resolve("/usr/lib64/ld.so", "/lib/x86_64-linux-gnu/ld.so"), "/usr/lib/x86_64-linux-gnu/ld.so");
+        assert_eq!(
+            resolve("/usr/lib64/ld.so", "/lib/x86_64-linux-gnu/ld.so"),
+            "/usr/lib/x86_64-linux-gnu/ld.so"
+        );
         assert_eq!(resolve("/usr/lib/a.so", "./b.so"), "/usr/lib/b.so");
     }
 

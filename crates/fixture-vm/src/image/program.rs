@@ -38,7 +38,9 @@ impl Program {
             return Self::read(Path::new(&path)).with_context(|| format!("{VARIABLE} names it"));
         }
         let executable = std::env::current_exe().context("finding this executable")?;
-        if let Some(script) = executable.ancestors().map(|dir| dir.join(BUILD_SCRIPT)).find(|path| path.is_file()) {
+        if let Some(script) =
+            executable.ancestors().map(|dir| dir.join(BUILD_SCRIPT)).find(|path| path.is_file())
+        {
             return Self::read(&from_checkout(&script, progress)?);
         }
         let beside = executable.with_file_name(NAME);
@@ -51,7 +53,8 @@ impl Program {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("reading the guest program {}", path.display()))?;
+        let bytes =
+            fs::read(path).with_context(|| format!("reading the guest program {}", path.display()))?;
         check(&bytes).with_context(|| format!("{} cannot be the guest program", path.display()))?;
         Ok(Self { sha256: format!("{:x}", Sha256::digest(&bytes)), bytes })
     }
@@ -72,7 +75,11 @@ fn check(bytes: &[u8]) -> Result<()> {
 fn from_checkout(script: &Path, progress: &Progress) -> Result<PathBuf> {
     let top = script.ancestors().nth(2).context("the script lies in a checkout")?;
     let built = top.join("target/guest").join(NAME);
-    if is_current(&built) {
+    let manifests =
+        ["Cargo.toml", "Cargo.lock", "crates/fixture/Cargo.toml", "crates/gen-fixtures/Cargo.toml"];
+    let others: Vec<PathBuf> =
+        manifests.map(|name| top.join(name)).into_iter().chain([script.to_owned()]).collect();
+    if is_current(&built, &others) {
         return Ok(built);
     }
     progress.step("building the guest program");
@@ -85,10 +92,10 @@ fn from_checkout(script: &Path, progress: &Progress) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether a program is newer than each source its dependency file (`gen-fixtures.d`) names.
+/// Whether a program is newer than `others` and each source its dependency file (`gen-fixtures.d`) names.
 ///
-/// Asking cargo would take longer than booting what it built.
-fn is_current(program: &Path) -> bool {
+/// Every run asks, and asking cargo takes a tenth of a second.
+fn is_current(program: &Path, others: &[PathBuf]) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
     let (Some(built), Ok(rule)) = (modified(program), fs::read_to_string(program.with_extension("d"))) else {
         return false;
@@ -96,10 +103,10 @@ fn is_current(program: &Path) -> bool {
     let Some((_, sources)) = rule.trim_end().split_once(": ") else { return false };
     // make(1) writes a space within a name as `\ `.
     let sources = sources.replace("\\ ", "\0");
-    sources.split(' ').all(|source| {
-        let source = source.replace('\0', " ");
-        modified(Path::new(&source)).is_some_and(|changed| changed <= built)
-    })
+    let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    sources
+        .chain(others.iter().cloned())
+        .all(|source| modified(&source).is_some_and(|changed| changed <= built))
 }
 
 #[cfg(test)]
@@ -109,7 +116,8 @@ mod tests {
     #[test]
     fn a_dynamic_program_is_refused() {
         let dynamic = std::env::current_exe().expect("a path");
-        let message = format!("{:#}", Program::find(Some(&dynamic), &Progress::silent()).err().expect("refused"));
+        let message =
+            format!("{:#}", Program::find(Some(&dynamic), &Progress::silent()).err().expect("refused"));
         assert!(message.contains("it is not static"), "{message}");
     }
 
@@ -121,11 +129,13 @@ mod tests {
             fs::write(at(name), "").expect("written");
         }
         let source = at("a b.rs").display().to_string().replace(' ', "\\ ");
-        assert!(!is_current(&at("gen-fixtures")), "no dependency file");
-        fs::write(at("gen-fixtures.d"), format!("{}: {source}\n", at("gen-fixtures").display())).expect("written");
-        assert!(is_current(&at("gen-fixtures")));
+        assert!(!is_current(&at("gen-fixtures"), &[]), "no dependency file");
+        fs::write(at("gen-fixtures.d"), format!("{}: {source}\n", at("gen-fixtures").display()))
+            .expect("written");
+        assert!(is_current(&at("gen-fixtures"), &[]));
+        assert!(!is_current(&at("gen-fixtures"), &[at("Cargo.lock")]), "a manifest that is gone");
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(9);
         fs::File::options().write(true).open(at("a b.rs")).expect("open").set_modified(later).expect("set");
-        assert!(!is_current(&at("gen-fixtures")));
+        assert!(!is_current(&at("gen-fixtures"), &[]));
     }
 }

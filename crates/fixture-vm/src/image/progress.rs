@@ -52,11 +52,13 @@ pub struct Meter {
 impl Meter {
     /// Runs `work` and shows meanwhile how far the files it writes have grown, after `before` bytes.
     pub fn while_growing<T>(&self, files: &[PathBuf], before: u64, work: impl FnOnce() -> T) -> T {
-        let grown = || files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum::<u64>();
+        let grown =
+            || files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum::<u64>();
         let (done, is_done) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while matches!(is_done.recv_timeout(LOOK_EVERY), Err(mpsc::RecvTimeoutError::Timeout)) {
+            scope.spawn(move || {
+                // Dropping the sender ends the wait at once.
+                while is_done.recv_timeout(LOOK_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
                     self.bar.set_position(before + grown());
                 }
             });

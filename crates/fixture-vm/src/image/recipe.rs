@@ -38,7 +38,7 @@ pub struct Kernel {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// For people; two groups may name the same package.
+    /// What an error is told by; two groups may name the same package.
     pub name: String,
     /// Packages that hold the files.
     #[serde(default)]
@@ -95,11 +95,6 @@ impl Recipe {
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().flat_map(|group| &group.files).map(String::as_str)
     }
-
-    /// The modules the root must hold, without what they depend on.
-    pub fn modules(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().flat_map(|group| &group.modules).map(String::as_str)
-    }
 }
 
 #[cfg(test)]
@@ -113,7 +108,7 @@ mod tests {
         assert_eq!(packages.iter().filter(|name| **name == "iproute2").count(), 1);
         assert!(packages.contains(&"linux-image-amd64") && packages.contains(&"erofs-utils"));
         assert!(recipe.files().all(|path| path.starts_with("/usr/")));
-        assert!(recipe.modules().any(|name| name == "9pnet_virtio"));
+        assert!(recipe.groups.iter().any(|group| group.modules.iter().any(|name| name == "9pnet_virtio")));
     }
 
     #[test]

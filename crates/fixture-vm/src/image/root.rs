@@ -37,9 +37,12 @@ impl Tree {
     /// The tree that a recipe asks for, with the modules given.
     pub fn build(recipe: &Recipe, pool: &Pool, modules: &[Ready<'_>]) -> Result<Self> {
         let mut tree = Self::default();
-        for path in pool.closure(recipe.files())? {
-            let content = pool.take(&path).context("the closure is in the pool")?.clone();
-            tree.insert(path, content);
+        for group in &recipe.groups {
+            let files = group.files.iter().map(String::as_str);
+            for path in pool.closure(files).with_context(|| format!("files of the group {}", group.name))? {
+                let content = pool.take(&path).context("the closure is in the pool")?.clone();
+                tree.insert(path, content);
+            }
         }
         for name in ["bin", "sbin", "lib", "lib64"] {
             tree.insert(format!("/{name}"), Content::Link { target: format!("usr/{name}") });
@@ -107,11 +110,13 @@ impl Tree {
     /// that the caller removes.
     pub fn write(&self, image: &Path, mkfs: &Mkfs, scratch: &Path) -> Result<()> {
         let tar = scratch.join("root.tar");
-        fs::write(&tar, self.to_tar().context("packing the root's tree")?).context("writing the root's tree")?;
+        fs::write(&tar, self.to_tar().context("packing the root's tree")?)
+            .context("writing the root's tree")?;
         mkfs.run(&tar, image)?;
         let file = fs::File::options().write(true).open(image)?;
         let padded = file.metadata()?.len().next_multiple_of(NVDIMM_ALIGNMENT);
-        file.set_len(padded).with_context(|| format!("padding {}", image.display()))
+        file.set_len(padded).with_context(|| format!("padding {}", image.display()))?;
+        file.set_permissions(fs::Permissions::from_mode(0o444)).context("making the root read-only")
     }
 }
 
@@ -127,7 +132,8 @@ impl Mkfs {
         for path in pool.closure([builder.program.as_str()].into_iter())? {
             let name = if path == builder.program { "mkfs.erofs" } else { file_name(&path) };
             let target = dir.join(name);
-            fs::write(&target, pool.followed(&path)?).with_context(|| format!("writing {}", target.display()))?;
+            fs::write(&target, pool.followed(&path)?)
+                .with_context(|| format!("writing {}", target.display()))?;
             fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
         }
         Ok(Self { dir })
@@ -199,7 +205,10 @@ mod tests {
 
     #[test]
     fn parents_come_first() {
-        assert_eq!(small_tree().all_directories().into_iter().collect::<Vec<_>>(), ["/tmp", "/usr", "/usr/bin"]);
+        assert_eq!(
+            small_tree().all_directories().into_iter().collect::<Vec<_>>(),
+            ["/tmp", "/usr", "/usr/bin"]
+        );
     }
 
     #[test]
@@ -210,10 +219,14 @@ mod tests {
         for entry in archive.entries().expect("a tar") {
             let entry = entry.expect("an entry");
             let header = entry.header();
-            assert_eq!((header.mtime().ok(), header.uid().ok(), header.gid().ok()), (Some(0), Some(0), Some(0)));
+            assert_eq!(
+                (header.mtime().ok(), header.uid().ok(), header.gid().ok()),
+                (Some(0), Some(0), Some(0))
+            );
             seen.push((entry.path().expect("a path").display().to_string(), header.mode().expect("a mode")));
         }
-        let expected = [("tmp", 0o1777), ("usr", 0o755), ("usr/bin", 0o755), ("bin", 0o777), ("usr/bin/x", 0o755)];
+        let expected =
+            [("tmp", 0o1777), ("usr", 0o755), ("usr/bin", 0o755), ("bin", 0o777), ("usr/bin/x", 0o755)];
         assert_eq!(seen, expected.map(|(path, mode)| (path.to_owned(), mode)));
     }
 
