@@ -4,6 +4,12 @@
 let
   inherit (config.system) build;
   inherit (config.boot.kernelPackages) kernel;
+  # The contract that the guest program speaks, from where it is defined.
+  contract = builtins.fromJSON (
+    builtins.head (
+      builtins.elemAt (builtins.split "pub const VERSION: u32 = ([0-9]+);" (builtins.readFile ../../crates/fixture/src/contract/mod.rs)) 1
+    )
+  );
   closure = pkgs.closureInfo { rootPaths = [ build.toplevel ]; };
 in
 {
@@ -19,6 +25,7 @@ in
         __structuredAttrs = true;
         unsafeDiscardReferences.out = true;
         descriptor = builtins.toJSON {
+          inherit contract;
           kind = "nixos";
           cmdline = "init=${build.toplevel}/init ${toString config.boot.kernelParams}";
         };

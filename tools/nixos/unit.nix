@@ -11,6 +11,7 @@ in
     wantedBy = [ "multi-user.target" ];
     after = [ "systemd-modules-load.service" ];
     environment = {
+      FIXTURE_VM_TOOLS = lib.concatStringsSep ":" folders;
       PATH = lib.mkForce (lib.concatStringsSep ":" folders);
       RUST_BACKTRACE = "1";
     };

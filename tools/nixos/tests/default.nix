@@ -134,4 +134,6 @@ alone
 // {
   "image: the script gets the init of this system" =
     if infix "init=${pkgs.toplevel}/init" descriptor then "" else descriptor;
+  "image: the descriptor tells the contract" =
+    if builtins.isInt (builtins.fromJSON descriptor).contract then "" else descriptor;
 }

@@ -91,11 +91,11 @@ in
       ] == [ ];
   }
   {
-    name = "the folder of every tool is on the unit's PATH";
+    name = "the program is told the folder of every tool";
     holds =
-      lib.filter (path: !(lib.elem (builtins.dirOf path) (lib.splitString ":" unit.environment.PATH))) (
-        lib.attrValues config.fixtureGuest.tools
-      ) == [ ];
+      lib.filter (
+        path: !(lib.elem (builtins.dirOf path) (lib.splitString ":" unit.environment.FIXTURE_VM_TOOLS))
+      ) (lib.attrValues config.fixtureGuest.tools) == [ ];
   }
   {
     name = "nothing waits for a network";
