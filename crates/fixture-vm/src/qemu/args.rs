@@ -1,0 +1,217 @@
+//! QEMU's arguments: a pure function of the machine and the files of the run.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use fixture::contract::{handover, input};
+use fixture::scenario::Clock;
+
+use crate::accel::Accelerator;
+
+/// The file descriptor under which QEMU finds its end of the monitor's socket.
+pub const MONITOR_FD: i32 = 3;
+
+/// When the guest's real-time clock begins on the virtual clock.
+const EPOCH: &str = "2026-01-01T00:00:00";
+
+/// What kind of machine is booted: everything but the paths of this run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Which clock the guest sees.
+    pub clock: Clock,
+    /// What runs the guest's code.
+    pub accelerator: Accelerator,
+    /// Feeds RDRAND and the kernel's random seed on the virtual clock.
+    pub seed: u64,
+    /// Guest memory in MiB, the root's mapping not counted.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub cpus: u8,
+    /// The image's kernel command line.
+    pub cmdline: String,
+    /// Size of the root's image in bytes.
+    pub root_size: u64,
+    /// A fault for the guest to run into, as tests ask for it.
+    pub fault: Option<String>,
+}
+
+/// The files QEMU is given.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Firmware.
+    pub firmware: PathBuf,
+    /// Uncompressed kernel with a PVH entry, or a bzImage.
+    pub kernel: PathBuf,
+    /// Initramfs.
+    pub initramfs: PathBuf,
+    /// Root: the overlay on the real clock, the image itself, mapped privately, on the virtual one.
+    pub root: PathBuf,
+    /// Where the first serial port is written.
+    pub console: PathBuf,
+    /// Where the second serial port is written.
+    pub events: PathBuf,
+    /// The scenario for fw_cfg.
+    pub scenario: PathBuf,
+    /// The nonce for fw_cfg.
+    pub nonce: PathBuf,
+    /// The folder shared over 9p.
+    pub share: PathBuf,
+}
+
+impl Files {
+    /// Names in place of paths: what is the same in every run.
+    pub fn named() -> Self {
+        let name = |name: &str| PathBuf::from(format!("<{name}>"));
+        Self {
+            firmware: name("firmware"),
+            kernel: name("kernel"),
+            initramfs: name("initramfs"),
+            root: name("root"),
+            console: name("console"),
+            events: name("events"),
+            scenario: name("scenario"),
+            nonce: name("nonce"),
+            share: name("share"),
+        }
+    }
+}
+
+/// The arguments, without the program's name.
+pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
+    let mut args = Arguments(Vec::new());
+    args.words("-no-user-config -nodefaults -display none -no-reboot -action panic=pause");
+    args.words("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    processor_and_clock(machine, &mut args);
+    boot(machine, files, &mut args);
+    root(machine, files, &mut args);
+    // Serial ports backed by files are written as the guest writes, so they disturb no clock.
+    args.option("-chardev", "file,id=console,path=", &files.console, "");
+    args.option("-chardev", "file,id=events,path=", &files.events, "");
+    args.words("-serial chardev:console -serial chardev:events");
+    args.words(&format!("-chardev socket,id=qmp,fd={MONITOR_FD} -mon chardev=qmp,mode=control"));
+    args.words("-device pvpanic");
+    args.option("-fw_cfg", &format!("name={},file=", input::SCENARIO_KEY), &files.scenario, "");
+    args.option("-fw_cfg", &format!("name={},file=", input::NONCE_KEY), &files.nonce, "");
+    args.option("-fsdev", "local,id=share,security_model=none,multidevs=remap,path=", &files.share, "");
+    args.words(&format!("-device virtio-9p-pci,fsdev=share,mount_tag={}", handover::SHARE_TAG));
+    args.0
+}
+
+fn processor_and_clock(machine: &Machine, args: &mut Arguments) {
+    let nvdimm = if machine.clock == Clock::Virtual { ",nvdimm=on" } else { "" };
+    args.words(&format!("-M q35,smm=off,usb=off,sata=off{nvdimm}"));
+    args.words(&format!("-smp {} -accel {}", machine.cpus, machine.accelerator.name()));
+    match machine.accelerator {
+        Accelerator::Kvm => args.words("-cpu host"),
+        // A named model: `max` would change with QEMU and `host` with the machine.
+        Accelerator::Tcg => args.words("-cpu qemu64"),
+    }
+    match machine.clock {
+        Clock::Real => args.words(&format!("-m {}M", machine.memory_mib)),
+        Clock::Virtual => {
+            let most = u64::from(machine.memory_mib) + machine.root_size.div_ceil(1 << 20);
+            args.words(&format!("-m {}M,slots=1,maxmem={most}M", machine.memory_mib));
+            // Recording holds the lock that makes an idle guest's clock exact; the record itself is not needed.
+            args.words("-icount shift=0,sleep=off,rr=record,rrfile=/dev/null");
+            args.words(&format!("-rtc base={EPOCH},clock=vm -seed {}", machine.seed));
+        }
+    }
+}
+
+fn boot(machine: &Machine, files: &Files, args: &mut Arguments) {
+    args.path("-bios", &files.firmware);
+    args.path("-kernel", &files.kernel);
+    args.path("-initrd", &files.initramfs);
+    let device = if machine.clock == Clock::Virtual { "/dev/pmem0" } else { "/dev/vda" };
+    let mut cmdline = format!("console=ttyS0 panic=-1 {} fixture.root={device}", machine.cmdline);
+    if machine.clock == Clock::Virtual {
+        cmdline += " nokaslr";
+    }
+    if let Some(fault) = &machine.fault {
+        cmdline += &format!(" fixture.fault={fault}");
+    }
+    args.0.extend(["-append".into(), cmdline.into()]);
+}
+
+fn root(machine: &Machine, files: &Files, args: &mut Arguments) {
+    match machine.clock {
+        Clock::Real => {
+            args.option("-drive", "if=none,id=root,format=qcow2,file=", &files.root, "");
+            args.words("-device virtio-blk-pci,drive=root");
+        }
+        Clock::Virtual => {
+            // Plain memory to the guest: reading it is synchronous, writing it stays in this process.
+            let size = format!(",size={},share=off,readonly=on,rom=off", machine.root_size);
+            args.option("-object", "memory-backend-file,id=root,mem-path=", &files.root, &size);
+            args.words("-device nvdimm,id=root-device,memdev=root,unarmed=off");
+        }
+    }
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn words(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(OsString::from));
+    }
+
+    fn path(&mut self, flag: &str, path: &Path) {
+        self.0.extend([flag.into(), path.into()]);
+    }
+
+    /// An option with a path in it: QEMU takes a doubled comma for a comma.
+    fn option(&mut self, flag: &str, before: &str, path: &Path, after: &str) {
+        let mut value = OsString::from(before);
+        value.push(doubled_commas(path.as_os_str()));
+        value.push(after);
+        self.0.extend([flag.into(), value]);
+    }
+}
+
+fn doubled_commas(text: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let double = |byte: &u8| if *byte == b',' { vec![b',', b','] } else { vec![*byte] };
+    OsString::from_vec(text.as_bytes().iter().flat_map(double).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(clock: Clock) -> Machine {
+        Machine {
+            clock,
+            accelerator: Accelerator::Tcg,
+            seed: 42,
+            memory_mib: 512,
+            cpus: 1,
+            cmdline: "quiet fixture.rootfstype=erofs".into(),
+            root_size: 32 << 20,
+            fault: None,
+        }
+    }
+
+    /// One option a line.
+    fn shown(args: &[OsString]) -> String {
+        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        words.join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn the_virtual_clock_lets_nothing_asynchronous_in() {
+        insta::assert_snapshot!(shown(&arguments(&machine(Clock::Virtual), &Files::named())));
+    }
+
+    #[test]
+    fn the_real_clock_has_a_disk_with_an_overlay() {
+        insta::assert_snapshot!(shown(&arguments(&machine(Clock::Real), &Files::named())));
+    }
+
+    #[test]
+    fn commas_in_paths_stay_in_paths() {
+        let files = Files { share: "/a,b/share, of one".into(), ..Files::named() };
+        let args = arguments(&machine(Clock::Real), &files);
+        let share = args.iter().find(|arg| arg.to_string_lossy().contains("/a")).unwrap();
+        assert!(share.to_string_lossy().ends_with("path=/a,,b/share,, of one"), "{share:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! QEMU's monitor (QMP) over a socket pair: nothing to find, nobody else to connect, gone with the process.
+
+use std::io::BufReader;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use qapi::qmp::{self, Event, RunState};
+use qapi::{Qmp, Stream};
+
+/// How long QEMU may take to answer: its main loop is never busy for so long.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// The monitor of one QEMU.
+pub struct Monitor {
+    qmp: Qmp<Stream<BufReader<UnixStream>, UnixStream>>,
+}
+
+/// What the monitor tells of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The guest's kernel panicked (pvpanic).
+    Panicked,
+    /// QEMU paused the guest by itself; its run state says why.
+    Paused(RunState),
+    /// The guest powered off or was reset; the reason as QMP names it.
+    ShutDown(String),
+    /// The monitor's other end is closed.
+    Gone,
+}
+
+impl Monitor {
+    /// Greets the QEMU at the other end. None: it ended instead of greeting.
+    pub fn greet(socket: UnixStream) -> Result<Option<Self>> {
+        socket.set_read_timeout(Some(ANSWER)).context("setting the monitor's timeout")?;
+        socket.set_write_timeout(Some(ANSWER)).context("setting the monitor's timeout")?;
+        let mut reader = BufReader::new(socket.try_clone().context("sharing the monitor's socket")?);
+        // The library takes an end of file for a greeting and panics.
+        if std::io::BufRead::fill_buf(&mut reader).context("waiting for QEMU's greeting")?.is_empty() {
+            return Ok(None);
+        }
+        let mut qmp = Qmp::new(Stream::new(reader, socket));
+        qmp.handshake().context("agreeing with QEMU's monitor")?;
+        Ok(Some(Self { qmp }))
+    }
+
+    /// Waits at most so long for QEMU to say something, and returns what it said.
+    pub fn listen(&mut self, at_most: Duration) -> Result<Vec<Notice>> {
+        // Reading an answer reads the events before it; a QEMU that ends leaves events and no answer.
+        let gone = self.readable(at_most)? && self.qmp.nop().is_err();
+        let events: Vec<Event> = self.qmp.events().collect();
+        let mut notices = Vec::new();
+        for event in events {
+            match event {
+                Event::GUEST_PANICKED { .. } => notices.push(Notice::Panicked),
+                Event::STOP { .. } => notices.push(self.status().map_or(Notice::Gone, Notice::Paused)),
+                Event::SHUTDOWN { data, .. } => notices.push(Notice::ShutDown(format!("{:?}", data.reason))),
+                _ => {}
+            }
+        }
+        if gone {
+            notices.push(Notice::Gone);
+        }
+        Ok(notices)
+    }
+
+    fn status(&mut self) -> Option<RunState> {
+        self.qmp.execute(&qmp::query_status {}).ok().map(|info| info.status)
+    }
+
+    fn readable(&self, at_most: Duration) -> Result<bool> {
+        let socket = self.qmp.inner().get_ref_write();
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(ready) => Ok(ready > 0),
+            // A signal: whoever waits looks at the interrupt flag next.
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno).context("waiting for QEMU's monitor"),
+        }
+    }
+}

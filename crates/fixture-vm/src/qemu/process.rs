@@ -1,0 +1,104 @@
+//! A running QEMU as a guard: started with its monitor, ended with everything it holds.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{Pid, dup2_raw};
+
+use super::args::MONITOR_FD;
+use super::monitor::{Monitor, Notice};
+use crate::child::{self, Process};
+
+/// A QEMU that runs a guest.
+pub struct Running {
+    // Dropped in this order: the process ends before the monitor's socket closes under it.
+    process: Process,
+    monitor: Option<Monitor>,
+    stderr: PathBuf,
+}
+
+impl Running {
+    /// Starts QEMU; its standard error goes to a file.
+    pub fn start(qemu: &Path, args: &[OsString], stderr: &Path) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair().context("making the monitor's socket")?;
+        let mut command = child::command(qemu);
+        command.args(args).stdout(std::process::Stdio::null());
+        command.stderr(File::create(stderr).with_context(|| format!("making {}", stderr.display()))?);
+        let fd = theirs.as_raw_fd();
+        #[expect(
+            unsafe_code,
+            reason = "pre_exec is unsafe; dup2(2) is async-signal-safe and its target is the child's"
+        )]
+        unsafe {
+            command.pre_exec(move || {
+                let kept = dup2_raw(std::os::fd::BorrowedFd::borrow_raw(fd), MONITOR_FD)?;
+                // Open for QEMU until it ends.
+                let _: i32 = std::os::fd::IntoRawFd::into_raw_fd(kept);
+                Ok(())
+            });
+        }
+        let process = Process::spawn(command)?;
+        drop(theirs);
+        Ok(Self { process, monitor: Monitor::greet(ours)?, stderr: stderr.into() })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// Waits at most so long for QEMU to say something.
+    pub fn listen(&mut self, at_most: Duration) -> Result<Vec<Notice>> {
+        let notices = match &mut self.monitor {
+            Some(monitor) => monitor.listen(at_most)?,
+            None => Vec::new(),
+        };
+        if notices.contains(&Notice::Gone) {
+            self.monitor = None;
+        }
+        if self.monitor.is_none() {
+            self.process.wait(at_most)?;
+        }
+        Ok(notices)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.wait(Duration::ZERO)
+    }
+
+    /// What it said on standard error.
+    pub fn stderr(&self) -> String {
+        fs::read(&self.stderr)
+            .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+            .unwrap_or_default()
+    }
+
+    /// Ends it now.
+    pub fn end(&mut self) -> Result<ExitStatus> {
+        self.process.end(Duration::from_secs(2)).context("ending QEMU")
+    }
+}
+
+/// Makes a copy-on-write overlay whose backing file is named by its absolute path.
+pub fn overlay(qemu_img: &Path, base: &Path, at: &Path) -> Result<()> {
+    let base = base.canonicalize().with_context(|| format!("resolving {}", base.display()))?;
+    let mut command = child::command(qemu_img);
+    command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&base).arg(at);
+    let output = child::output(command, Duration::from_secs(60))?;
+    if !output.status.success() {
+        bail!(
+            "making the overlay over {}: {}",
+            base.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
