@@ -127,9 +127,10 @@ fn twice(artifacts: &Artifacts) -> Vec<Finding> {
 
 fn untold(artifacts: &Artifacts) -> Vec<Finding> {
     let says_nothing = |text: &str| text.trim().is_empty();
-    let untold = artifacts.all.iter().filter(|placed| {
-        says_nothing(&placed.artifact.title) || says_nothing(&placed.artifact.description)
-    });
+    let untold = artifacts
+        .all
+        .iter()
+        .filter(|placed| says_nothing(&placed.artifact.title) || says_nothing(&placed.artifact.description));
     untold.map(|placed| Finding::at(placed, "title and description must say something".into())).collect()
 }
 
@@ -155,13 +156,15 @@ fn links(artifacts: &Artifacts) -> Vec<Finding> {
 
 fn unproved(artifacts: &Artifacts) -> Vec<Finding> {
     let must_be = artifacts.requirements().filter(|placed| placed.artifact.status == Status::Implemented);
-    let is_shown = |id: &str| {
-        artifacts.verifications_of(id).any(|placed| placed.artifact.status == Status::Implemented)
-    };
+    let is_shown =
+        |id: &str| artifacts.verifications_of(id).any(|placed| placed.artifact.status == Status::Implemented);
     must_be
         .filter(|placed| !is_shown(&placed.artifact.id))
         .map(|placed| {
-            Finding::at(placed, "is implemented, and no implemented verification satisfies it; add one".into())
+            Finding::at(
+                placed,
+                "is implemented, and no implemented verification satisfies it; add one".into(),
+            )
         })
         .collect()
 }
@@ -173,7 +176,10 @@ fn steps(artifacts: &Artifacts, tests: &Tests, root: &Path) -> Vec<Finding> {
         match (artifact.kind, &artifact.fields) {
             (Kind::Requirement, None) => {}
             (Kind::Requirement, Some(_)) => {
-                findings.push(Finding::at(placed, "a requirement has no fields; they are a verification's".into()));
+                findings.push(Finding::at(
+                    placed,
+                    "a requirement has no fields; they are a verification's".into(),
+                ));
             }
             (Kind::Feature, fields) if fields.as_ref().is_none_or(|fields| fields.steps.is_empty()) => {
                 findings.push(Finding::at(placed, "a verification without steps shows nothing".into()));

@@ -168,13 +168,15 @@ fn parse(file: &Path, text: &str) -> Result<Vec<Placed>> {
     let document: Document = match serde_yaml::from_str(text) {
         Ok(document) => document,
         Err(error) => {
-            let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
+            let place =
+                error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
             bail!("{}{place}: {error}", file.display());
         }
     };
     let mut lines = text.lines().enumerate();
     let mut place = |artifact: Artifact| {
-        let is_id = |line: &str| line.trim_start().strip_prefix("- id:").is_some_and(|id| id.trim() == artifact.id);
+        let is_id =
+            |line: &str| line.trim_start().strip_prefix("- id:").is_some_and(|id| id.trim() == artifact.id);
         // Ids stand in the order of the artifacts, so each search goes on where the last one ended.
         let line = lines.find(|(_, line)| is_id(line)).map_or(1, |(index, _)| index + 1);
         Placed { file: file.to_owned(), line, artifact }

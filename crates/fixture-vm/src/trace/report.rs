@@ -17,7 +17,13 @@ pub fn summary(artifacts: &Artifacts, tests: &Tests, root: &Path) -> String {
 }
 
 /// The matrix of the requirements that bear the tag, or of all.
-pub fn matrix(artifacts: &Artifacts, tests: &Tests, root: &Path, tag: Option<&str>, format: Format) -> String {
+pub fn matrix(
+    artifacts: &Artifacts,
+    tests: &Tests,
+    root: &Path,
+    tag: Option<&str>,
+    format: Format,
+) -> String {
     let rows: Vec<_> = rows(artifacts, tests, root).into_iter().filter(|row| row.has(tag)).collect();
     let mut text = match format {
         Format::Text => columns(&rows),

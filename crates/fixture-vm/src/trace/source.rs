@@ -80,7 +80,8 @@ fn scan_folder(
             scan_folder(&path, package, binary, modules, all)?;
             modules.pop();
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
             let is_root = matches!(stem.as_str(), "lib" | "main" | "mod");
             let file_modules = modules.iter().cloned().chain((!is_root).then_some(stem));
             for (name, ignored) in tests_in(&text) {
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn outcomes_are_read_from_libtest() {
-        let log = "running 2 tests\ntest a::b ... ok\ntest c ... FAILED\ntest c ... ok\ntest d ... ignored, slow\n";
+        let log =
+            "running 2 tests\ntest a::b ... ok\ntest c ... FAILED\ntest c ... ok\ntest d ... ignored, slow\n";
         let outcomes = Outcomes::read(log);
         let of = |name: &str| {
             let (package, binary) = (String::new(), String::new());

@@ -1,0 +1,182 @@
+//! The command line: what a user can type, with help, completions and manual page from one definition.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fixture::scenario::Clock;
+use fixture::value::Nanos;
+
+use crate::accel::Choice;
+
+const EXAMPLES: &str = "\
+Examples:
+  fixture-vm run scenarios/tsn-three-node.yaml --out out/tsn
+  fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --clock real --accel auto
+  fixture-vm --verify out/tsn
+  fixture-vm doctor
+
+Exit codes:
+    0  all is well
+    1  `diff`: the two differ
+    2  the command line or the scenario is wrong; nothing was started
+    3  something is missing here: QEMU, an image, disk room, a writable folder
+    4  the guest failed, panicked, stopped or died
+    5  a stage passed its deadline, or the guest fell silent
+    6  the fixtures are not right
+  130  interrupted";
+
+/// Makes reproducible network fixtures in a virtual machine, and verifies them
+#[derive(Debug, Parser)]
+#[command(name = "fixture-vm", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub verify: Option<VerifyFlag>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The flag that existing workflows call.
+#[derive(Debug, Args)]
+pub struct VerifyFlag {
+    /// Verify fixture sets, as the command `verify` does
+    #[arg(long = "verify", value_name = "DIR", num_args = 1.., required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario in a guest and publish its fixtures
+    Run(Box<RunArgs>),
+    /// Verify fixture sets
+    Verify(crate::verify::VerifyArgs),
+    /// Build and look after guest images
+    Image(crate::image::cli::Command),
+    /// Say what this machine has and lacks, and the mend; changes nothing
+    Doctor(DoctorArgs),
+    /// Follow requirements to the tests that prove them
+    Trace(crate::trace::TraceArgs),
+    /// Print shell completions
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  fixture-vm run scenarios/tsn-three-node.yaml --out out/tsn
+  fixture-vm run scenarios/lldp-ring.yaml --out out/ring --json > run.jsonl
+  fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --dry-run";
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The scenario, a YAML file
+    pub scenario: PathBuf,
+    /// Where the fixture set goes; a set that is there is replaced when the new one is complete and verified
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The guest's clock [default: the scenario's]
+    #[arg(long)]
+    pub clock: Option<ClockArg>,
+    /// Seed of the run [default: the scenario's]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// What runs the guest's code
+    #[arg(long, default_value = "auto")]
+    pub accel: Choice,
+    /// The guest: `debian`, `nixos`, or the folder of an image
+    #[arg(long, default_value = "debian", value_name = "GUEST")]
+    pub guest: String,
+    /// How long the scenario may take by the host's clock, like 90s or 10min [default: from the scenario]
+    #[arg(long, value_parser = duration, value_name = "T")]
+    pub timeout: Option<Duration>,
+    /// Longest time without a word of the guest
+    #[arg(long, value_parser = duration, value_name = "T", default_value = "45s")]
+    pub silence: Duration,
+    /// Guest memory in MiB
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    pub memory: u32,
+    /// Virtual CPUs
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub cpus: u8,
+    /// Print events and result as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Leave the run folder where it is
+    #[arg(long)]
+    pub keep: bool,
+    /// Prepare, print QEMU's command line, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where run folders are made [default: the user's runtime folder]
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// A fault for the guest to run into, KIND@STEP: for tests of fixture-vm itself
+    #[arg(long, hide = true)]
+    pub fault: Option<String>,
+}
+
+/// The clock as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockArg {
+    /// Counted in instructions: two runs give the same bytes
+    Virtual,
+    /// The host's: real jitter
+    Real,
+}
+
+impl From<ClockArg> for Clock {
+    fn from(clock: ClockArg) -> Self {
+        match clock {
+            ClockArg::Virtual => Clock::Virtual,
+            ClockArg::Real => Clock::Real,
+        }
+    }
+}
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the checks as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where run folders are made [default: the user's runtime folder]
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, fixture::value::ValueError> {
+    text.parse::<Nanos>().map(Nanos::duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_complete() {
+        let mut command = Cli::command().term_width(100);
+        insta::assert_snapshot!("help", command.render_long_help());
+        let run = command.find_subcommand_mut("run").unwrap().clone().term_width(100).render_long_help();
+        insta::assert_snapshot!("help_run", run);
+    }
+
+    #[test]
+    fn the_flag_and_the_command_are_the_same() {
+        let flag = Cli::parse_from(["fixture-vm", "--verify", "a", "b"]);
+        assert_eq!(flag.verify.unwrap().paths, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert!(Cli::try_parse_from(["fixture-vm", "--verify", "a", "doctor", "--json"]).is_err());
+    }
+}

@@ -1,0 +1,23 @@
+//! Finding the guest a user names: the Debian default, NixOS, or a folder with an image of one's own.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::exit::Usage;
+use crate::image::{Builder, Cache, Check, Image, Progress};
+
+/// Finds or builds the image.
+pub fn find(guest: &str) -> Result<Image> {
+    let cache = Cache::of_user()?;
+    match guest {
+        "debian" => Builder::default().find_or_build(&cache, &Progress::shown()),
+        path if Path::new(path).is_dir() => Image::open(Path::new(path), &cache, Check::SinceLastTime),
+        other => {
+            let message = format!(
+                "--guest {other}: say `debian`, `nixos`, or the folder of an image with an image.json"
+            );
+            Err(Usage(message).into())
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a user reads when a run has ended: where the set is, what is in it, how long each stage took.
+
+use std::io::Write;
+
+use crate::verify::Report;
+use anyhow::Result;
+use serde_json::json;
+
+use super::events::EventLog;
+use super::plan::Plan;
+use super::{Prepared, timeline};
+use crate::qemu::args;
+
+/// The verdict in a few words.
+pub fn in_words(report: &Report) -> String {
+    report.summary()
+}
+
+/// The result of a run, on standard output.
+pub fn show(plan: &Plan, report: &Report, log: &EventLog, json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let times = log.stage_times();
+    if json {
+        let stages: serde_json::Map<_, _> =
+            times.iter().map(|(stage, ns)| (stage.name().to_owned(), json!(ns))).collect();
+        let result =
+            json!({ "result": { "fixtures": plan.target.path, "stages_ns": stages, "verify": report } });
+        writeln!(out, "{result}")?;
+        return Ok(());
+    }
+    writeln!(out, "fixtures: {}", plan.target.path.display())?;
+    writeln!(out, "\n{}", report.table())?;
+    let total: u64 = times.iter().map(|(_, ns)| ns).sum();
+    for (stage, ns) in &times {
+        writeln!(out, "{:>10}  {:>8} s", stage.name(), timeline::seconds(*ns))?;
+    }
+    writeln!(out, "{:>10}  {:>8} s", "total", timeline::seconds(total))?;
+    Ok(())
+}
+
+/// What a run would do, on standard output: QEMU's command line, ready for a shell.
+pub fn dry_run(plan: &Plan, prepared: &Prepared) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# {} would go to {}", plan.input.scenario.name, plan.target.path.display())?;
+    write!(out, "{}", prepared.qemu.path.display())?;
+    for word in args::arguments(&prepared.machine, &prepared.files) {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
+        if word.chars().all(plain) {
+            write!(out, " {word}")?;
+        } else {
+            write!(out, " '{}'", word.replace('\'', r"'\''"))?;
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}
