@@ -1,2 +1,156 @@
 //! The guest program: PID 1 of the Debian guest, a unit of the NixOS guest.
-fn main() {}
+//!
+//! It builds the scene that the scenario asks for, runs daemons and traffic in it, makes the fixture set of
+//! what real tools report, hands it to the host and switches the machine off, whatever happens.
+
+mod boot;
+mod capture;
+mod child;
+mod clock;
+mod cmdline;
+mod collect;
+mod daemons;
+mod events;
+mod failure;
+mod fault;
+mod gptp;
+mod handover;
+mod input;
+mod lldp;
+mod netns;
+mod observe;
+mod plan;
+mod scene;
+mod talk;
+mod tools;
+mod work;
+
+use anyhow::{Context, Result};
+use fixture::contract::VERSION;
+use fixture::contract::event::{Step, What};
+
+use crate::cmdline::CommandLine;
+use crate::daemons::Daemons;
+use crate::events::Events;
+use crate::handover::Share;
+use crate::plan::Plan;
+use crate::scene::Scene;
+use crate::talk::Talkers;
+use crate::tools::Tools;
+
+fn main() {
+    let init = std::process::id() == 1;
+    if let Err(error) = begin(init).and_then(|(line, events)| {
+        generate(init, &line, &events).map_err(|error| failure::report(&events, error))
+    }) {
+        println!("fixture-vm: {error:#}");
+    }
+    boot::power::off()
+}
+
+/// Opens the way to the host, so that everything after it can be told.
+fn begin(init: bool) -> Result<(CommandLine, Events)> {
+    if init {
+        boot::mount_kernel_file_systems()?;
+    }
+    let events = Events::open()?;
+    failure::report_panics(&events);
+    let kernel = kernel_release()?;
+    events.send(What::Hello { contract: VERSION, program: env!("CARGO_PKG_VERSION").into(), kernel });
+    let line = CommandLine::read().map_err(|error| failure::report(&events, error))?;
+    Ok((line, events))
+}
+
+/// The whole run, step by step.
+fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
+    let run = Run { line, events };
+    let (tools, versions) = run.step(Step::Boot, || {
+        let modules = if init { boot::enter_root(line)? } else { 0 };
+        let tools = Tools::find()?;
+        let versions = tools.versions()?;
+        let detail = format!("{modules} modules, {} tools", versions.len());
+        Ok(((tools, versions), detail))
+    })?;
+    events.send(What::Ready);
+    hold(line);
+
+    let input = run.step(Step::Input, || {
+        let input = input::read()?;
+        let detail =
+            format!("{} on the {} clock, seed {}", input.scenario.name, input.clock.name(), input.seed);
+        Ok((input, detail))
+    })?;
+    let scenario = &input.scenario;
+    let plan = Plan::of(scenario);
+
+    let scene = run.step(Step::Topology, || {
+        work::create()?;
+        let scene = Scene::build(&plan, &tools)?;
+        Ok((scene, format!("{} nodes, {} links", scenario.nodes.len(), scenario.links.len())))
+    })?;
+    let (captures, begin) = run.step(Step::Capture, || {
+        let begin = clock::realtime();
+        let captures = capture::start_all(scenario, &scene, &tools)?;
+        let detail = format!("{} capture points", captures.len());
+        Ok(((captures, begin), detail))
+    })?;
+    let mut daemons = run.step(Step::Daemons, || {
+        let daemons = Daemons::start(&plan, &scene, &tools)?;
+        let detail = format!("{} started", daemons.count());
+        Ok((daemons, detail))
+    })?;
+    run.step(Step::Converge, || {
+        let (followers, neighbours) = daemons.converge(scenario, &tools)?;
+        Ok(((), format!("{followers} ports follow the grandmaster, {neighbours} neighbours")))
+    })?;
+    run.step(Step::Traffic, || {
+        let talkers = Talkers::open(scenario, &scene)?;
+        let sent = observe::run(scenario, &talkers, &mut daemons, &captures)?;
+        Ok(((), format!("{sent} frames of {} streams", scenario.streams.len())))
+    })?;
+    let window = run.step(Step::Collect, || {
+        let summary = collect::collect(scenario, &scene, daemons, captures, &tools)?;
+        Ok(((begin, clock::realtime()), summary))
+    })?;
+    drop(scene);
+    run.step(Step::HandOver, || {
+        let share = Share::mount()?;
+        let (files, bytes) = share.hand_over(kernel_release()?, versions, window)?;
+        Ok(((), format!("{files} files, {bytes} bytes")))
+    })?;
+    events.send(What::Done);
+    events.flush();
+    Ok(())
+}
+
+/// What every step needs: whom to tell, and where to break on purpose.
+struct Run<'a> {
+    line: &'a CommandLine,
+    events: &'a Events,
+}
+
+impl Run<'_> {
+    fn step<T>(&self, step: Step, act: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
+        self.events.begin(step);
+        self.line.fault.map_or(Ok(()), |fault| fault.strike(step, self.events))?;
+        let (value, detail) = act()?;
+        self.events.send(What::StepDone { step, detail });
+        Ok(value)
+    }
+}
+
+/// Stays busy, so that the host has time to save the guest before it reads the scenario. Every run on the
+/// same command line does the same here, so a saved guest goes on exactly as one that was never saved.
+fn hold(line: &CommandLine) {
+    let end = clock::monotonic() + line.hold.as_nanos() as u64;
+    while clock::monotonic() < end {
+        std::hint::spin_loop();
+    }
+}
+
+/// Kernel release, as uname(2) gives it.
+fn kernel_release() -> Result<String> {
+    let release =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel's release")?;
+    Ok(release.trim().to_owned())
+}

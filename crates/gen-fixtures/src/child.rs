@@ -1,0 +1,281 @@
+//! The one door to other programs: own process group, no input, captured output, a deadline.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fixture::contract::event::FailedCommand;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::clock;
+
+/// How much of what a failed command printed is reported.
+const TAIL: usize = 2048;
+
+/// A command that could not be started, failed, or took too long.
+#[derive(Debug)]
+pub struct CommandError(pub FailedCommand);
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`: {}", self.0.argv.join(" "), self.0.ended)?;
+        let said = self.0.stderr.trim();
+        if said.is_empty() { Ok(()) } else { write!(f, ": {said}") }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Runs a program to its end and gives its standard output; anything but exit status 0 is an error.
+pub fn run(argv: &[String], within: Duration) -> Result<Vec<u8>, CommandError> {
+    let mut child = start(argv, Stdio::null(), Stdio::piped(), Stdio::piped())?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let in_time = drain(&mut child, &mut out, &mut err, within);
+    if !in_time {
+        kill(&child, Signal::SIGKILL);
+    }
+    let status = child.wait();
+    let tail = if err.is_empty() { &out } else { &err };
+    match status {
+        Ok(status) if in_time && status.success() => Ok(out),
+        Ok(_) if !in_time => Err(failed(argv, format!("no end after {within:?}, killed"), tail)),
+        Ok(status) => Err(failed(argv, ended(status), tail)),
+        Err(error) => Err(failed(argv, error.to_string(), tail)),
+    }
+}
+
+/// Reads both pipes until both are closed, as they are when the program has ended.
+fn drain(child: &mut Child, out: &mut Vec<u8>, err: &mut Vec<u8>, within: Duration) -> bool {
+    let deadline = clock::monotonic() + within.as_nanos() as u64;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    while stdout.is_some() || stderr.is_some() {
+        let left = Duration::from_nanos(deadline.saturating_sub(clock::monotonic()));
+        let ready: [bool; 2] = {
+            let fds = [stdout.as_ref().map(|pipe| pipe.as_fd()), stderr.as_ref().map(|pipe| pipe.as_fd())];
+            let mut polled: Vec<PollFd> =
+                fds.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+            let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+            if left.is_zero() || poll(&mut polled, timeout).unwrap_or(0) == 0 {
+                return false;
+            }
+            let mut any = polled.iter().map(|fd| fd.any().unwrap_or(true));
+            fds.map(|fd| fd.is_some() && any.next().unwrap_or(false))
+        };
+        if ready[0] {
+            read_some(&mut stdout, out);
+        }
+        if ready[1] {
+            read_some(&mut stderr, err);
+        }
+    }
+    true
+}
+
+fn read_some(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+    let mut buffer = [0; 16 * 1024];
+    match pipe.as_mut().map(|pipe| pipe.read(&mut buffer)) {
+        Some(Ok(n @ 1..)) => into.extend_from_slice(&buffer[..n]),
+        _ => *pipe = None,
+    }
+}
+
+/// A program that runs until it is stopped. Dropped, it is killed with everything it started.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    argv: Vec<String>,
+    log: std::path::PathBuf,
+    /// Where its input goes, if it was started with [`Daemon::start_with_input`].
+    input: Option<ChildStdin>,
+}
+
+impl Daemon {
+    /// Starts a program whose output and errors go to `log`.
+    pub fn start(argv: &[String], log: &Path) -> Result<Self> {
+        Self::start_to(argv, None, log, Stdio::null())
+    }
+
+    /// The same, for a program whose standard output is its product.
+    pub fn start_writing(argv: &[String], output: &Path, log: &Path) -> Result<Self> {
+        Self::start_to(argv, Some(output), log, Stdio::null())
+    }
+
+    /// The same, for a program that takes requests on its standard input.
+    pub fn start_with_input(argv: &[String], output: &Path, log: &Path) -> Result<Self> {
+        Self::start_to(argv, Some(output), log, Stdio::piped())
+    }
+
+    fn start_to(argv: &[String], output: Option<&Path>, log: &Path, input: Stdio) -> Result<Self> {
+        let create = |path: &Path| File::create(path).with_context(|| format!("creating {}", path.display()));
+        let errors = create(log)?;
+        let output = match output {
+            Some(path) => create(path)?,
+            None => errors.try_clone().context("sharing a log")?,
+        };
+        let mut child = start(argv, input, output.into(), errors.into())?;
+        let input = child.stdin.take();
+        Ok(Self { child, argv: argv.to_vec(), log: log.to_owned(), input })
+    }
+
+    /// Sends a line to the program's input.
+    pub fn ask(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().context("this program takes no input")?;
+        let sent = input.write_all(format!("{line}\n").as_bytes());
+        sent.map_err(|error| self.check().err().unwrap_or_else(|| error.into()))
+    }
+
+    /// An error if the program has ended already.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait().context("asking for a program's state")? {
+            None => Ok(()),
+            Some(status) => Err(self.error(format!("ended early, {}", ended(status))).into()),
+        }
+    }
+
+    /// Everything in its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Closes its input or sends `signal`, and waits: it must end with exit status 0 within `grace`.
+    pub fn stop(mut self, signal: Option<Signal>, grace: Duration) -> Result<()> {
+        self.check()?;
+        self.input = None;
+        if let Some(signal) = signal {
+            killpg(group(&self.child), signal).context("signalling a program")?;
+        }
+        let deadline = clock::monotonic() + grace.as_nanos() as u64;
+        loop {
+            match self.child.try_wait().context("waiting for a program")? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(self.error(ended(status)).into()),
+                None if clock::monotonic() > deadline => {
+                    return Err(self.error(format!("no end {grace:?} after it was asked to stop")).into());
+                }
+                None => clock::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    fn error(&self, ended: String) -> CommandError {
+        failed(&self.argv, ended, self.log().as_bytes())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill(&self.child, Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one door")]
+fn start(argv: &[String], input: Stdio, output: Stdio, errors: Stdio) -> Result<Child, CommandError> {
+    Command::new(&argv[0])
+        .args(&argv[1..])
+        .env_clear()
+        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC"), ("HOME", "/run")])
+        .current_dir("/")
+        .process_group(0)
+        .stdin(input)
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| failed(argv, format!("could not be started: {error}"), b""))
+}
+
+fn kill(child: &Child, signal: Signal) {
+    let _ = killpg(group(child), signal);
+}
+
+fn group(child: &Child) -> Pid {
+    Pid::from_raw(child.id() as i32)
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+fn failed(argv: &[String], ended: String, said: &[u8]) -> CommandError {
+    let tail = &said[said.len().saturating_sub(TAIL)..];
+    let stderr = String::from_utf8_lossy(tail).into_owned();
+    CommandError(FailedCommand { argv: argv.to_vec(), ended, stderr })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn sh(script: &str) -> Vec<String> {
+        ["/bin/sh", "-c", script].map(String::from).to_vec()
+    }
+
+    #[test]
+    fn output_is_captured_whole() {
+        let out = run(&sh("echo noise >&2; head -c 300000 /dev/zero"), LONG).unwrap();
+        assert_eq!(out.len(), 300_000);
+    }
+
+    #[test]
+    fn a_failure_tells_what_ended_how_and_what_it_said() {
+        let error = run(&sh("echo No such device >&2; exit 2"), LONG).unwrap_err();
+        assert_eq!(error.0.ended, "exit status 2");
+        assert_eq!(error.0.stderr, "No such device\n");
+        assert_eq!(run(&sh("kill -9 $$"), LONG).unwrap_err().0.ended, "signal 9");
+        let missing = run(&["/no/such/tool".into()], LONG).unwrap_err();
+        assert!(
+            missing.to_string().starts_with("`/no/such/tool`: could not be started: No such file"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed_with_its_children() {
+        let error = run(&sh("sleep 1000 & sleep 1000"), Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.0.ended, "no end after 50ms, killed");
+    }
+
+    #[test]
+    fn daemons_end_on_their_signal_and_early_ends_are_noticed() {
+        let dir = std::env::temp_dir().join(format!("gen-fixtures-child-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let log = dir.join("log");
+        let asked =
+            Daemon::start(&sh("trap 'exit 0' INT; echo up; while :; do sleep 0.01; done"), &log).unwrap();
+        while asked.log().is_empty() {
+            clock::sleep(Duration::from_millis(1));
+        }
+        asked.stop(Some(Signal::SIGINT), LONG).unwrap();
+
+        let mut dead = Daemon::start(&sh("echo cannot bind >&2; exit 3"), &log).unwrap();
+        let error = loop {
+            if let Err(error) = dead.check() {
+                break error;
+            }
+            clock::sleep(Duration::from_millis(1));
+        };
+        assert!(error.to_string().ends_with("ended early, exit status 3: cannot bind"), "{error}");
+
+        let answers = dir.join("answers");
+        let mut session = Daemon::start_with_input(&sh("cat"), &answers, &log).unwrap();
+        session.ask("GET TIME_STATUS_NP").unwrap();
+        session.stop(None, LONG).unwrap();
+        assert_eq!(std::fs::read_to_string(&answers).unwrap(), "GET TIME_STATUS_NP\n");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

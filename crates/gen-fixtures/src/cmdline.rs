@@ -1,0 +1,77 @@
+//! The kernel command line, as far as it is for the guest program: words that begin with `fixture.`.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `fixture.root=/dev/pmem0` | the block device that holds the root; without it the guest stays where it is |
+//! | `fixture.rootfstype=erofs` | its file system |
+//! | `fixture.hold=MS` | after `ready`, be busy for so many milliseconds before the scenario is read |
+//! | `fixture.fault=KIND@STEP` | for tests of the host: break, see [`crate::fault`] |
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::fault::Fault;
+
+/// What the command line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Root device and its file system.
+    pub root: Option<(String, String)>,
+    /// How long the guest stays at `ready`.
+    pub hold: Duration,
+    /// Where to break.
+    pub fault: Option<Fault>,
+}
+
+impl CommandLine {
+    /// Reads the kernel's command line; /proc must be mounted.
+    pub fn read() -> Result<Self> {
+        let text = std::fs::read_to_string("/proc/cmdline").context("reading the kernel command line")?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut line = Self::default();
+        let (mut root, mut kind) = (None, "erofs");
+        for (word, value) in text.split_whitespace().filter_map(|word| word.split_once('=')) {
+            match word {
+                "fixture.root" => root = Some(value),
+                "fixture.rootfstype" => kind = value,
+                "fixture.hold" => {
+                    let ms = value
+                        .parse()
+                        .with_context(|| format!("{word}={value}: not a number of milliseconds"))?;
+                    line.hold = Duration::from_millis(ms);
+                }
+                "fixture.fault" => {
+                    line.fault = Some(value.parse().with_context(|| format!("{word}={value}"))?)
+                }
+                _ if word.starts_with("fixture.") => {
+                    bail!(
+                        "the kernel command line has {word}={value}, which this guest program does not know"
+                    );
+                }
+                _ => {}
+            }
+        }
+        line.root = root.map(|root| (root.to_owned(), kind.to_owned()));
+        Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_are_passed_over_and_unknown_ones_of_ours_are_not() {
+        let line =
+            CommandLine::parse("console=ttyS0 quiet fixture.root=/dev/vda fixture.hold=250\n").unwrap();
+        assert_eq!(line.root, Some(("/dev/vda".into(), "erofs".into())));
+        assert_eq!(line.hold, Duration::from_millis(250));
+        assert_eq!(CommandLine::parse("quiet").unwrap(), CommandLine::default());
+        assert!(CommandLine::parse("fixture.rot=/dev/vda").unwrap_err().to_string().contains("fixture.rot"));
+        assert!(CommandLine::parse("fixture.hold=long").is_err());
+    }
+}

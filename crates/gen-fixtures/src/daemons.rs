@@ -1,0 +1,68 @@
+//! The daemons of all nodes, started together, watched, and asked at the end.
+
+use anyhow::Result;
+use fixture::scenario::Scenario;
+
+use crate::clock;
+use crate::gptp::{self, Follower, Ptp4l};
+use crate::lldp::{self, Lldpd};
+use crate::plan::Plan;
+use crate::scene::Scene;
+use crate::tools::Tools;
+
+/// Everything that runs in the nodes. Who asks goes before who is asked.
+#[derive(Debug)]
+pub struct Daemons {
+    /// The pmc sessions, once the followers have converged.
+    pub followers: Vec<Follower>,
+    ptp4ls: Vec<Ptp4l>,
+    lldpds: Vec<Lldpd>,
+}
+
+impl Daemons {
+    /// Starts the daemons of every node: ptp4l first, which takes longer to converge.
+    pub fn start(plan: &Plan, scene: &Scene, tools: &Tools) -> Result<Self> {
+        let mut daemons = Self { followers: Vec::new(), ptp4ls: Vec::new(), lldpds: Vec::new() };
+        for node in &plan.nodes {
+            if let Some(config) = &node.ptp4l {
+                daemons.ptp4ls.push(Ptp4l::start(node, config, scene, tools)?);
+            }
+        }
+        for node in &plan.nodes {
+            if let Some(config) = &node.lldpd {
+                daemons.lldpds.push(Lldpd::start(node, config, scene, tools)?);
+            }
+        }
+        Ok(daemons)
+    }
+
+    /// How many run.
+    pub fn count(&self) -> usize {
+        self.ptp4ls.len() + self.lldpds.len()
+    }
+
+    /// Waits until every follower has measured an offset and every neighbour is seen; gives their numbers.
+    pub fn converge(&mut self, scenario: &Scenario, tools: &Tools) -> Result<(usize, usize)> {
+        let deadline = clock::monotonic() + scenario.convergence_timeout.0;
+        let left = || std::time::Duration::from_nanos(deadline.saturating_sub(clock::monotonic()));
+        self.followers = gptp::wait_for_followers(&mut self.ptp4ls, scenario, tools, left())?;
+        let neighbours = lldp::wait_for_neighbours(&mut self.lldpds, scenario, tools, left())?;
+        Ok((self.followers.len(), neighbours))
+    }
+
+    /// An error if any has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.ptp4ls.iter_mut().try_for_each(Ptp4l::check)?;
+        self.lldpds.iter_mut().try_for_each(Lldpd::check)
+    }
+
+    /// What LLDP heard.
+    pub fn neighbours(&mut self, tools: &Tools) -> Result<Vec<fixture::lldp::Neighbour>> {
+        lldp::collect(&mut self.lldpds, tools)
+    }
+
+    /// What gPTP measured; the pmc sessions end.
+    pub fn synchronisation(&mut self, tools: &Tools) -> Result<Option<fixture::gptp::Gptp>> {
+        gptp::collect(std::mem::take(&mut self.followers), tools)
+    }
+}

@@ -1,0 +1,58 @@
+//! The way out when something went wrong: the host is told, and gets what evidence there is.
+
+use anyhow::Error;
+use fixture::contract::event::Step;
+
+use crate::boot;
+use crate::child::CommandError;
+use crate::events::Events;
+use crate::handover::Share;
+use crate::work;
+
+/// Tells the host of the failure and hands over what there is.
+pub fn report(events: &Events, error: Error) -> Error {
+    let command = error.chain().find_map(|cause| cause.downcast_ref::<CommandError>());
+    events.fail(format!("{error:#}"), command.map(|error| error.0.clone()));
+    // A share that could not be used for the set is not tried again.
+    if work::set().exists() && events.step() != Step::HandOver {
+        keep_kernel_log();
+        if let Err(error) = Share::mount().and_then(|share| share.hand_over_evidence()) {
+            println!("fixture-vm: the evidence could not be handed over: {error:#}");
+        }
+    }
+    events.flush();
+    error
+}
+
+/// A panic is a failure like any other. The program would be aborted, and with PID 1 the kernel; so the
+/// machine is switched off from within the hook.
+pub fn report_panics(events: &Events) {
+    let events = events.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(&events, anyhow::anyhow!("the guest program panicked: {panic}"));
+        boot::power::off()
+    }));
+}
+
+fn keep_kernel_log() {
+    let log = kernel_log();
+    if let Err(error) = work::write_raw("kernel.log", log) {
+        println!("fixture-vm: {error:#}");
+    }
+}
+
+/// What the kernel said so far, one record a line as /dev/kmsg gives it; reading it again and again until it
+/// would block.
+fn kernel_log() -> Vec<u8> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg");
+    let mut log = Vec::new();
+    if let Ok(mut file) = file {
+        let mut record = [0; 8192];
+        while let Ok(n @ 1..) = file.read(&mut record) {
+            log.extend_from_slice(&record[..n]);
+        }
+    }
+    log
+}

@@ -1,0 +1,190 @@
+//! ptp4l: one per node with gPTP; and pmc, which asks each following node how far it is from its master.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use fixture::gptp::{Gptp, PortSync, Sample, pmc};
+use fixture::scenario::Scenario;
+use fixture::value::PortName;
+
+use crate::child::{self, Daemon};
+use crate::clock;
+use crate::plan::{NodePlan, WORK, ptp4l_socket};
+use crate::scene::Scene;
+use crate::tools::{SOON, Tool, Tools};
+use crate::work;
+
+/// How often a following node is asked: as often as the default Sync interval brings news.
+pub const POLL: Duration = Duration::from_millis(125);
+
+/// What a node is asked again and again.
+const QUESTION: &str = "GET TIME_STATUS_NP";
+
+/// What a node is asked at the end.
+const LAST_QUESTIONS: [&str; 3] = ["GET DEFAULT_DATA_SET", "GET PARENT_DATA_SET", "GET PORT_DATA_SET"];
+
+/// ptp4l of a node.
+#[derive(Debug)]
+pub struct Ptp4l {
+    /// The node's name.
+    pub node: String,
+    daemon: Daemon,
+}
+
+impl Ptp4l {
+    /// Starts it in its node's namespaces.
+    pub fn start(plan: &NodePlan, config: &str, scene: &Scene, tools: &Tools) -> Result<Self> {
+        let node = plan.name.clone();
+        let file = work::write_raw(&format!("plan/{node}.ptp4l"), config)?;
+        let log = work::raw(&format!("gptp/{node}.log"))?;
+        let argv = tools.command(Tool::Ptp4l, ["-m", "-f", &file.to_string_lossy()]);
+        let daemon = scene.node(&node).enter(|| Daemon::start(&argv, &log))?;
+        Ok(Self { node, daemon })
+    }
+
+    /// An error if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.daemon.check()
+    }
+
+    fn listens(&self) -> bool {
+        ptp4l_socket(&self.node).exists()
+    }
+}
+
+/// A port that follows the grandmaster, and the pmc that watches its node.
+#[derive(Debug)]
+pub struct Follower {
+    port: PortName,
+    node: String,
+    /// ptp4l counts ports from 1, in the order of its configuration.
+    number: u16,
+    answers: PathBuf,
+    pmc: Daemon,
+}
+
+impl Follower {
+    fn start(scenario: &Scenario, port: &PortName, tools: &Tools) -> Result<Self> {
+        let (node, _) = scenario.port(port).context("a following port that no node has")?;
+        let number = node.ports.iter().position(|other| other.name == *port).unwrap_or_default() + 1;
+        let answers = work::raw(&format!("gptp/{}.pmc", node.name))?;
+        let log = work::scratch("ptp4l").join(format!("{}.pmc.log", node.name));
+        let argv = pmc_command(&node.name, tools);
+        let pmc = Daemon::start_with_input(&argv, &answers, &log)?;
+        Ok(Self { port: port.clone(), node: node.name.clone(), number: number as u16, answers, pmc })
+    }
+
+    /// The port.
+    pub fn port(&self) -> &PortName {
+        &self.port
+    }
+
+    /// Asks for the present offset; the answer comes with a later [`Follower::samples`].
+    pub fn ask(&mut self) -> Result<()> {
+        self.pmc.check()?;
+        self.pmc.ask(QUESTION)
+    }
+
+    /// What was measured until now.
+    pub fn samples(&self) -> Result<Vec<Sample>> {
+        let answers = self.read_answers()?;
+        pmc::samples(&answers).with_context(|| format!("reading {}", self.answers.display()))
+    }
+
+    fn read_answers(&self) -> Result<Vec<pmc::Response>> {
+        let name = self.answers.display();
+        let text = std::fs::read_to_string(&self.answers).with_context(|| format!("reading {name}"))?;
+        pmc::read(&text).with_context(|| format!("reading {name}"))
+    }
+}
+
+/// Waits until every following port has measured its offset from the grandmaster; the pmc sessions that
+/// watched it go on.
+pub fn wait_for_followers(
+    ptp4ls: &mut [Ptp4l],
+    scenario: &Scenario,
+    tools: &Tools,
+    within: Duration,
+) -> Result<Vec<Follower>> {
+    for ptp4l in ptp4ls.iter_mut() {
+        clock::wait_until(SOON, Duration::from_millis(5), || {
+            ptp4l.check()?;
+            let missing = || format!("ptp4l of {} does not listen", ptp4l.node);
+            Ok(if ptp4l.listens() { Ok(()) } else { Err(missing()) })
+        })?;
+    }
+    let ports = scenario.gptp_followers();
+    let mut followers =
+        ports.iter().map(|port| Follower::start(scenario, port, tools)).collect::<Result<Vec<_>>>()?;
+    clock::wait_until(within, POLL, || {
+        ptp4ls.iter_mut().try_for_each(Ptp4l::check)?;
+        let mut missing = Vec::new();
+        for follower in &mut followers {
+            follower.ask()?;
+            if follower.samples()?.is_empty() {
+                missing.push(format!("{} of {}", follower.port, follower.node));
+            }
+        }
+        let text = || format!("no offset from the grandmaster yet: {}", missing.join(", "));
+        Ok(if missing.is_empty() { Ok(()) } else { Err(text()) })
+    })?;
+    Ok(followers)
+}
+
+/// Ends the pmc sessions, asks each node who its grandmaster is and in which state its ports are, and makes
+/// the document; nothing if no port follows.
+pub fn collect(followers: Vec<Follower>, tools: &Tools) -> Result<Option<Gptp>> {
+    let mut document: Option<Gptp> = None;
+    for follower in followers {
+        let samples = follower.samples()?;
+        let (port, node, number) = (follower.port, follower.node, follower.number);
+        follower.pmc.stop(None, SOON)?;
+        let mut argv = pmc_command(&node, tools);
+        argv.extend(LAST_QUESTIONS.map(String::from));
+        let said = child::run(&argv, SOON)?;
+        let file = work::write_raw(&format!("gptp/{node}.state.pmc"), &said)?;
+        let answers = pmc::read(&String::from_utf8_lossy(&said));
+        let answers = answers.with_context(|| format!("reading {}", file.display()))?;
+        let (grandmaster, domain) = master_of(&answers, &node)?;
+        check_follows(&answers, &node, &port, number)?;
+        let document = document.get_or_insert_with(|| Gptp { grandmaster, domain, ports: Vec::new() });
+        ensure!(
+            (document.grandmaster, document.domain) == (grandmaster, domain),
+            "{node} follows {grandmaster} in domain {domain}, others {} in domain {}",
+            document.grandmaster,
+            document.domain
+        );
+        document.ports.push(PortSync { name: port.to_string(), samples });
+    }
+    Ok(document)
+}
+
+fn master_of(answers: &[pmc::Response], node: &str) -> Result<(fixture::gptp::ClockIdentity, u8)> {
+    let find = |name: &str| {
+        let found = answers.iter().find(|answer| answer.data_set == name);
+        found.with_context(|| format!("ptp4l of {node} did not answer GET {name}"))
+    };
+    Ok((find("PARENT_DATA_SET")?.grandmaster()?, find("DEFAULT_DATA_SET")?.domain()?))
+}
+
+/// The port itself must be the one that follows, in ptp4l's words: `SLAVE`, or `UNCALIBRATED` since the clock
+/// is not steered.
+fn check_follows(answers: &[pmc::Response], node: &str, port: &PortName, number: u16) -> Result<()> {
+    let of_port = |answer: &&pmc::Response| answer.data_set == "PORT_DATA_SET" && answer.port == number;
+    let answer = answers.iter().find(of_port);
+    let state = answer
+        .with_context(|| format!("ptp4l of {node} did not tell of port {number}, {port}"))?
+        .port_state()?;
+    match state.as_str() {
+        "SLAVE" | "UNCALIBRATED" => Ok(()),
+        other => bail!("{port} of {node} is {other} and does not follow the grandmaster"),
+    }
+}
+
+/// pmc with 802.1AS headers, in no hop beyond the node (pmc(8)).
+fn pmc_command(node: &str, tools: &Tools) -> Vec<String> {
+    let server = ptp4l_socket(node);
+    let own = format!("{WORK}/ptp4l/{node}.pmc");
+    tools.command(Tool::Pmc, ["-u", "-b", "0", "-t", "1", "-i", &own, "-s", &server.to_string_lossy()])
+}

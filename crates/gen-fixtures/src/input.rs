@@ -1,0 +1,68 @@
+//! What the host gives: two fw_cfg files. Reading them is synchronous, so it disturbs no virtual clock.
+
+use std::fs::File;
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use fixture::contract::input::{GuestInput, NONCE_KEY, NONCE_SIZE, SCENARIO_KEY, SCENARIO_SIZE};
+use serde_json::Deserializer;
+use serde_json::de::IoRead;
+
+/// The kernel gives these files out in pages; each page costs one port access per byte before its end.
+const PAGE: usize = 4096;
+
+/// The scenario and what goes with it.
+pub fn read() -> Result<GuestInput> {
+    let mut file = open(SCENARIO_KEY)?;
+    let mut bytes = Vec::new();
+    while bytes.len() < SCENARIO_SIZE {
+        let mut page = [0; PAGE];
+        let n = file.read(&mut page).context("reading the scenario from fw_cfg")?;
+        bytes.extend_from_slice(&page[..n]);
+        // The rest is padding, and the most expensive part to read.
+        if n == 0 || is_whole(&bytes) {
+            break;
+        }
+    }
+    Ok(GuestInput::from_bytes(&bytes)?)
+}
+
+/// The host's nonce. It decides nothing, so it is read only when everything is done.
+pub fn nonce() -> Result<String> {
+    let mut nonce = String::new();
+    let file = open(NONCE_KEY)?;
+    file.take(NONCE_SIZE as u64).read_to_string(&mut nonce).context("reading the nonce from fw_cfg")?;
+    Ok(nonce)
+}
+
+fn open(key: &str) -> Result<File> {
+    let path = format!("/sys/firmware/qemu_fw_cfg/by_name/{key}/raw");
+    File::open(&path).with_context(|| {
+        format!(
+            "opening {path}: is the module qemu_fw_cfg in the image, and was QEMU given -fw_cfg name={key}?"
+        )
+    })
+}
+
+/// Whether the bytes hold a whole JSON value, whatever follows it.
+fn is_whole(bytes: &[u8]) -> bool {
+    Deserializer::new(IoRead::new(bytes))
+        .into_iter::<serde_json::Value>()
+        .next()
+        .is_some_and(|first| first.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_whole_at_its_last_brace() {
+        let text = br#"{"contract":1,"scenario":{"name":"a } b"}}"#;
+        for end in 0..text.len() {
+            assert!(!is_whole(&text[..end]), "{end}");
+        }
+        assert!(is_whole(text));
+        assert!(is_whole(&[&text[..], b"     "].concat()));
+    }
+}

@@ -1,0 +1,125 @@
+//! What will be done, as plain text before anything is done: the command lists for ip, bridge and tc and the
+//! configuration of every daemon. All of it follows from the scenario alone.
+
+mod lldp;
+mod ports;
+mod ptp;
+mod schedule;
+
+use std::path::{Path, PathBuf};
+
+use fixture::scenario::{Node, Role, Scenario};
+
+/// The scratch folder of a run.
+pub const WORK: &str = "/run/fixture-vm";
+
+/// A list of commands, one a line, for the `-batch` option of iproute2's tools.
+pub type Batch = Vec<String>;
+
+/// The plan of a scene.
+#[derive(Debug)]
+pub struct Plan {
+    /// ip(8): veth pairs, each end made in its node's namespace.
+    pub links: Batch,
+    /// The nodes, in the scenario's order.
+    pub nodes: Vec<NodePlan>,
+}
+
+/// The plan of a node.
+#[derive(Debug)]
+pub struct NodePlan {
+    /// Its name.
+    pub name: String,
+    /// Its ports, in the scenario's order.
+    pub ports: Vec<String>,
+    /// ip(8): bridge, VLAN interfaces, everything up.
+    pub ip: Batch,
+    /// bridge(8): VLANs of bridge ports.
+    pub bridge: Batch,
+    /// tc(8): classifiers and schedules. To be done once every link has carrier: a schedule whose link goes
+    /// away under it stands still.
+    pub tc: Batch,
+    /// Configuration of lldpd, as lldpcli(8) reads it.
+    pub lldpd: Option<String>,
+    /// Configuration of ptp4l(8).
+    pub ptp4l: Option<String>,
+}
+
+impl Plan {
+    /// The plan of a scenario.
+    pub fn of(scenario: &Scenario) -> Self {
+        let nodes = scenario.nodes.iter().map(|node| NodePlan {
+            name: node.name.clone(),
+            ports: node.ports.iter().map(|port| port.name.to_string()).collect(),
+            ip: ports::interfaces(node),
+            bridge: ports::bridge_vlans(node),
+            tc: schedule::commands(node),
+            lldpd: node.lldp.as_ref().map(|settings| lldp::config(node, settings)),
+            ptp4l: node.gptp.as_ref().map(|settings| ptp::config(node, settings)),
+        });
+        Self { links: ports::links(scenario), nodes: nodes.collect() }
+    }
+}
+
+/// lldpd's control socket of a node.
+pub fn lldpd_socket(node: &str) -> PathBuf {
+    Path::new(WORK).join(format!("lldpd/{node}.socket"))
+}
+
+/// ptp4l's control socket of a node.
+pub fn ptp4l_socket(node: &str) -> PathBuf {
+    Path::new(WORK).join(format!("ptp4l/{node}.socket"))
+}
+
+/// The interface through which a node sends and receives the frames of a VLAN.
+pub fn vlan_interface(port: &str, vlan: u16) -> String {
+    format!("{port}.{vlan}")
+}
+
+fn is_bridge(node: &Node) -> bool {
+    node.role == Role::Bridge
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole plan as text: what a reader of a snapshot wants to see.
+    fn text(plan: &Plan) -> String {
+        let mut text = format!("# links\n{}\n", plan.links.join("\n"));
+        for node in &plan.nodes {
+            for (what, batch) in [("ip", &node.ip), ("bridge", &node.bridge), ("tc", &node.tc)] {
+                if !batch.is_empty() {
+                    text += &format!("\n# {}: {what}\n{}\n", node.name, batch.join("\n"));
+                }
+            }
+            for (what, config) in [("lldpd", &node.lldpd), ("ptp4l", &node.ptp4l)] {
+                if let Some(config) = config {
+                    text += &format!("\n# {}: {what}\n{config}", node.name);
+                }
+            }
+        }
+        text
+    }
+
+    fn shipped(name: &str) -> Scenario {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(name);
+        let yaml = std::fs::read_to_string(path).unwrap();
+        fixture::scenario::read::from_yaml(name, &yaml).unwrap()
+    }
+
+    #[test]
+    fn tsn_three_node() {
+        insta::assert_snapshot!(text(&Plan::of(&shipped("tsn-three-node.yaml"))));
+    }
+
+    #[test]
+    fn lldp_ring() {
+        insta::assert_snapshot!(text(&Plan::of(&shipped("lldp-ring.yaml"))));
+    }
+
+    #[test]
+    fn vlan_trunk() {
+        insta::assert_snapshot!(text(&Plan::of(&shipped("vlan-trunk.yaml"))));
+    }
+}

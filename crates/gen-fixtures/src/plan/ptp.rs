@@ -1,0 +1,52 @@
+//! The configuration of a node's ptp4l: the 802.1AS profile over Ethernet with software time stamps.
+
+use fixture::scenario::{Gptp, Node, Role};
+
+use super::ptp4l_socket;
+
+/// All nodes run on the clock of the one kernel, which must not be steered: ptp4l measures and reports only
+/// (`free_running`). So the ports that follow stay UNCALIBRATED, and every Sync gives one line in the log.
+pub fn config(node: &Node, settings: &Gptp) -> String {
+    let priority = settings.priority1.unwrap_or(match node.role {
+        Role::Grandmaster => 100,
+        Role::Bridge => 246,
+        Role::EndStation => 248,
+    });
+    let socket = ptp4l_socket(&node.name);
+    let Gptp { domain, log_sync_interval, log_announce_interval, log_pdelay_req_interval, .. } = settings;
+    let threshold = settings.neighbor_prop_delay_thresh.0;
+    let mut text = format!(
+        "[global]\n\
+         gmCapable 1\n\
+         priority1 {priority}\n\
+         priority2 248\n\
+         domainNumber {domain}\n\
+         logSyncInterval {log_sync_interval}\n\
+         logAnnounceInterval {log_announce_interval}\n\
+         logMinPdelayReqInterval {log_pdelay_req_interval}\n\
+         announceReceiptTimeout 3\n\
+         syncReceiptTimeout 3\n\
+         neighborPropDelayThresh {threshold}\n\
+         transportSpecific 0x1\n\
+         ptp_dst_mac 01:80:C2:00:00:0E\n\
+         network_transport L2\n\
+         delay_mechanism P2P\n\
+         time_stamping software\n\
+         follow_up_info 1\n\
+         path_trace_enabled 1\n\
+         assume_two_step 1\n\
+         free_running 1\n\
+         freq_est_interval 0\n\
+         summary_interval {log_sync_interval}\n\
+         uds_address {}\n\
+         uds_ro_address {}.ro\n\
+         use_syslog 0\n\
+         verbose 1\n",
+        socket.display(),
+        socket.display(),
+    );
+    for port in &node.ports {
+        text += &format!("[{}]\n", port.name);
+    }
+    text
+}

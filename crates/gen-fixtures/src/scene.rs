@@ -1,0 +1,72 @@
+//! The scene: a node's namespaces, links, VLANs and schedules, built as the plan says.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::child;
+use crate::clock;
+use crate::netns::Namespace;
+use crate::plan::{Batch, Plan};
+use crate::tools::{SOON, Tool, Tools};
+use crate::work;
+
+/// How long a link takes to have carrier once both its ends are up.
+const CARRIER: Duration = Duration::from_secs(30);
+
+/// The nodes. Dropped, they go with all that was built in them.
+#[derive(Debug)]
+pub struct Scene {
+    nodes: Vec<Namespace>,
+}
+
+impl Scene {
+    /// Builds everything.
+    pub fn build(plan: &Plan, tools: &Tools) -> Result<Self> {
+        let nodes = plan.nodes.iter().map(|node| Namespace::create(&node.name)).collect::<Result<_>>()?;
+        let scene = Self { nodes };
+        batch(tools, Tool::Ip, "links", &plan.links)?;
+        for (node, plan) in scene.nodes.iter().zip(&plan.nodes) {
+            node.enter(|| {
+                batch(tools, Tool::Ip, &plan.name, &plan.ip)?;
+                batch(tools, Tool::Bridge, &plan.name, &plan.bridge)
+            })
+            .with_context(|| format!("building {}", plan.name))?;
+        }
+        scene.wait_for_carrier(plan)?;
+        for (node, plan) in scene.nodes.iter().zip(&plan.nodes) {
+            node.enter(|| batch(tools, Tool::Tc, &plan.name, &plan.tc))
+                .with_context(|| format!("scheduling the ports of {}", plan.name))?;
+        }
+        Ok(scene)
+    }
+
+    /// A node's namespaces.
+    pub fn node(&self, name: &str) -> &Namespace {
+        let found = self.nodes.iter().find(|node| node.name() == name);
+        found.expect("the plan names only nodes of its own scenario")
+    }
+
+    fn wait_for_carrier(&self, plan: &Plan) -> Result<()> {
+        for (node, plan) in self.nodes.iter().zip(&plan.nodes) {
+            let ports: Vec<&str> = plan.ports.iter().map(String::as_str).collect();
+            clock::wait_until(CARRIER, Duration::from_millis(2), || {
+                let waiting = node.without_carrier(&ports)?;
+                let missing = || format!("{}: no carrier on {}", plan.name, waiting.join(", "));
+                Ok(if waiting.is_empty() { Ok(()) } else { Err(missing()) })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a list of commands to one of iproute2's tools, in one process; it stops at the first that fails and
+/// names its line.
+fn batch(tools: &Tools, tool: Tool, name: &str, commands: &Batch) -> Result<()> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let file = work::write_raw(&format!("plan/{name}.{}", tool.name()), commands.join("\n") + "\n")?;
+    child::run(&tools.command(tool, ["-batch", &file.to_string_lossy()]), SOON)?;
+    Ok(())
+}
