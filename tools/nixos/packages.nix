@@ -53,7 +53,11 @@ in
     common
     // {
       pname = "fixture-vm";
-      src = sources [ ../../crates ];
+      src = sources [
+        ../../crates
+        # Compiled in.
+        ../../tools/debian
+      ];
       cargoBuildFlags = [ "--package=fixture-vm" ];
       # The tests boot guests; `nix flake check` has its own, the workflows run them all.
       doCheck = false;

@@ -17,6 +17,7 @@ mod initramfs;
 mod kernel;
 mod lock;
 mod modules;
+pub mod nixos;
 mod opened;
 mod pool;
 mod program;

@@ -8,10 +8,29 @@ use anyhow::{Context, Result, ensure};
 ///
 /// A failure carries the program's last words on standard error.
 pub fn output(program: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<String> {
+    run(program, Stdio::piped(), arguments)
+}
+
+/// The same for a program that takes long and tells on standard error how it goes: that is shown as it comes.
+pub fn answer(program: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<String> {
+    run(program, Stdio::inherit(), arguments)
+}
+
+/// Whether a program could not be started because there is none.
+pub fn is_absent(error: &anyhow::Error) -> bool {
+    let not_found = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
+    error.downcast_ref::<std::io::Error>().is_some_and(not_found)
+}
+
+fn run(
+    program: &str,
+    complaints: Stdio,
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<String> {
     #[expect(clippy::disallowed_methods, reason = "the door through which image tools are started")]
     let mut command = Command::new(program);
     // Messages are read by people who may search for them, and parsed: keep them in one language.
-    arguments(&mut command).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+    arguments(&mut command).stdin(Stdio::null()).stderr(complaints).env("LC_ALL", "C.UTF-8");
     let output = command.output().with_context(|| format!("starting {program}; is it installed?"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} ended with {}: {}", output.status, last_words(&stderr));

@@ -1,0 +1,6 @@
+//! fixture-vm as its users meet it: the program, the scripts and the files of the project.
+
+mod nix;
+mod project;
+mod trace;
+mod workflows;

@@ -1,0 +1,177 @@
+//! The flake and the NixOS guest: what holds, and that breaking it is noticed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::project::{Copy, command, passes, root, said, script};
+
+#[test]
+fn the_flake_and_its_modules_hold() {
+    passes("tools/ci/nix-check", &[]);
+}
+
+/// Breaks one file of a copy and runs one part of the check on it.
+fn refused(part: &str, file: &str, from: &str, to: &str, told: &[&str]) {
+    let copy = Copy::of(&["flake.nix", "flake.lock", "tools", "crates/fixture/src/contract/mod.rs", "Cargo.toml"]);
+    copy.replace(file, from, to);
+    let Some(output) = script(copy.root(), "tools/ci/nix-check", &[part]) else { return };
+    let text = said(&output);
+    assert!(!output.status.success(), "{file} with {to:?} for {from:?} was taken:\n{text}");
+    for told in told {
+        assert!(text.contains(told), "{told:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_missing_lock_is_told_with_the_mend() {
+    let copy = Copy::of(&["flake.nix", "tools"]);
+    let Some(output) = script(copy.root(), "tools/ci/nix-check", &["lock"]) else { return };
+    assert!(!output.status.success());
+    assert!(said(&output).contains("flake.lock is missing"), "{}", said(&output));
+    assert!(said(&output).contains("git checkout flake.lock"), "{}", said(&output));
+}
+
+#[test]
+fn a_stale_lock_is_told_with_the_mend() {
+    let told = ["flake.lock does not answer flake.nix", "git checkout flake.nix flake.lock"];
+    refused("lock", "flake.nix", "nixpkgs/nixos-26.05", "nixpkgs/nixos-25.11", &told);
+    refused("lock", "flake.lock", "\"nixos-26.05\"", "\"nixos-unstable\"", &told);
+}
+
+#[test]
+fn a_lock_without_full_pins_is_told() {
+    let told = ["no full revision or no hash"];
+    refused("lock", "flake.lock", "02e08985a27c65ffd33d434eeb2e660a2e4dc84d", "02e08985", &told);
+    refused("lock", "flake.lock", "{", "not JSON {", &["flake.lock does not answer flake.nix"]);
+}
+
+#[test]
+fn a_module_that_loses_a_value_is_told() {
+    for (file, from, to, told) in [
+        ("kernel.nix", "\"9pnet_virtio\"", "", "the initrd has 9p over virtio"),
+        ("kernel.nix", "\"virtio_blk\"", "", "the initrd finds a virtio disk"),
+        ("console.nix", "console=ttyS0", "console=tty0", "the last console is the first serial port"),
+        ("root.nix", "\"ro\"", "\"ro\" \"nofail\"", "no mount is nofail"),
+        ("unit.nix", "FailureAction = \"poweroff-force\"", "FailureAction = \"none\"", "power-off on failure"),
+        ("minimal.nix", "systemd.network.wait-online.enable = false;", "", "nothing waits for a network"),
+        ("tools.nix", "\"${lib.getBin package}/bin/${name}\"", "name", "every tool is an absolute path"),
+    ] {
+        refused("modules", &format!("tools/nixos/{file}"), from, to, &[told]);
+    }
+}
+
+#[test]
+fn a_rule_that_no_longer_refuses_is_told() {
+    for (from, to, told) in [
+        ("lib.elem \"nofail\"", "lib.elem \"never\"", "refused: nofail-mount: no assertion fails"),
+        ("mount.fsType == \"9p\"", "mount.fsType == \"never\"", "refused: share-mounted-by-system"),
+        ("lib.last consoles == ", "lib.last consoles != ", "no assertion of the guest fails"),
+    ] {
+        refused("modules", "tools/nixos/asserts.nix", from, to, &[told]);
+    }
+}
+
+#[test]
+fn an_unknown_option_is_told() {
+    let told = ["no such option: services.nscd.enabled", "minimal.nix"];
+    refused("modules", "tools/nixos/minimal.nix", "services.nscd.enable", "services.nscd.enabled", &told);
+}
+
+#[test]
+fn unformatted_and_dead_code_are_told() {
+    refused("format", "tools/nixos/root.nix", "{ config, ... }:", "{config, ...}:", &["nixfmt"]);
+    refused("format", "tools/nixos/root.nix", "{ config, ... }:", "{ config, lib, ... }:", &["nothing uses"]);
+}
+
+#[test]
+fn what_is_compiled_in_is_among_the_sources_of_the_flake() {
+    let given = std::fs::read_to_string(root().join("tools/nixos/packages.nix")).unwrap();
+    for (file, text) in sources() {
+        for included in text.split("include_str!(\"").chain(text.split("include_bytes!(\"")).skip(1) {
+            let path = included.split('"').next().unwrap();
+            let target = file.parent().unwrap().join(path);
+            let Ok(target) = target.canonicalize() else { continue };
+            let from_top = target.strip_prefix(root()).unwrap();
+            let top: std::path::PathBuf = from_top.iter().take(2).collect();
+            let top = top.to_str().unwrap();
+            assert!(
+                top.starts_with("crates/") || given.contains(&format!("../../{top}\n")),
+                "{} includes {}, which tools/nixos/packages.nix does not give to the build",
+                file.display(),
+                from_top.display()
+            );
+        }
+    }
+}
+
+/// Every Rust file of the crates, with its text.
+fn sources() -> Vec<(std::path::PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = ["fixture", "fixture-vm", "gen-fixtures"]
+        .map(|name| root().join("crates").join(name).join("src"))
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+/// Name to `rust-version` of each crate that the guest program is built from.
+fn guest_closure() -> BTreeMap<String, Option<(u32, u32)>> {
+    let output = command(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+    let packages: BTreeMap<_, _> = list(&metadata["packages"]).into_iter().map(|p| (id(&p), p)).collect();
+    let nodes: BTreeMap<_, _> = list(&metadata["resolve"]["nodes"]).into_iter().map(|n| (id(&n), n)).collect();
+
+    let first = packages.iter().find(|(_, package)| package["name"] == "gen-fixtures").unwrap().0.clone();
+    let (mut open, mut seen) = (vec![first], BTreeSet::new());
+    while let Some(next) = open.pop() {
+        for dependency in list(&nodes[&next]["deps"]) {
+            // kind is null for what is linked, "build" for what builds, "dev" for what tests.
+            if list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev") {
+                open.extend(Some(dependency["pkg"].as_str().unwrap().to_owned()).filter(|id| !seen.contains(id)));
+            }
+        }
+        seen.insert(next);
+    }
+    let version = |package: &Value| package["rust_version"].as_str().map(release);
+    seen.iter().map(|id| (packages[id]["name"].as_str().unwrap().to_owned(), version(&packages[id]))).collect()
+}
+
+/// Major and minor of a version.
+fn release(text: &str) -> (u32, u32) {
+    let mut parts = text.trim().split('.').map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
+#[test]
+fn the_pinned_rustc_builds_every_crate_of_the_guest_program() {
+    // What the pinned channel has; tools/ci/nix-flake-check compares it with the channel itself.
+    let pinned = release(&std::fs::read_to_string(root().join("tools/nixos/rustc-version")).unwrap());
+    let too_new: Vec<_> =
+        guest_closure().into_iter().filter(|(_, needed)| needed.is_some_and(|needed| needed > pinned)).collect();
+    assert!(too_new.is_empty(), "the pinned rustc is {pinned:?}; newer is asked for by {too_new:?}");
+}
+
+#[test]
+fn the_guest_program_is_made_of_few_crates_and_needs_no_foreign_tools() {
+    let closure = guest_closure();
+    assert!(closure.len() <= 45, "{} crates: {:?}", closure.len(), closure.keys());
+    for foreign in ["bindgen", "cc", "clang-sys", "cmake", "openssl-sys", "pkg-config"] {
+        assert!(!closure.contains_key(foreign), "the guest program needs {foreign}");
+    }
+}
