@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::exit::Usage;
-use crate::image::{Builder, Cache, Check, Image, Progress};
+use crate::image::{Builder, Cache, Check, Image, Progress, nixos};
 
 /// Finds or builds the image.
 pub fn find(guest: &str) -> Result<Image> {
     let cache = Cache::of_user()?;
     match guest {
         "debian" => Builder::default().find_or_build(&cache, &Progress::shown()),
+        "nixos" => nixos::find_or_build(&cache, &Progress::shown()),
         path if Path::new(path).is_dir() => Image::open(Path::new(path), &cache, Check::SinceLastTime),
         other => {
             let message = format!(

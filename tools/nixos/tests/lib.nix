@@ -203,33 +203,38 @@ let
       ) (attrNames (foldl' (all: tree: all // tree) { } trees))
     );
 
-  # The values of an option tree, and an error for what no option declares.
+  # What is defined of an attribute, with its place kept.
+  below =
+    name:
+    concatMap (def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]);
+
+  # The values of an option tree.
   values =
     loc: tree: defs:
     let
       flat = concatMap discharge defs;
-      unknown = concatMap (
+    in
+    mapAttrs (
+      name: option:
+      (if isOption option then mergeOption else values) (loc ++ [ name ]) option (below name flat)
+    ) tree;
+
+  # What is defined and no option declares, anywhere in the tree.
+  unmatched =
+    loc: tree: defs:
+    let
+      flat = concatMap discharge defs;
+      here = concatMap (
         def:
         map (name: "${show (loc ++ [ name ])} (set in ${def.file})") (
           filter (name: !(tree ? ${name})) (attrNames def.value)
         )
       ) flat;
-      below =
+      deeper =
         name:
-        concatMap (
-          def: if def.value ? ${name} then [ (def // { value = def.value.${name}; }) ] else [ ]
-        ) flat;
+        if isOption tree.${name} then [ ] else unmatched (loc ++ [ name ]) tree.${name} (below name flat);
     in
-    if unknown != [ ] then
-      throw "no such option: ${concatStringsSep ", " unknown}"
-    else
-      mapAttrs (
-        name: option:
-        if isOption option then
-          mergeOption (loc ++ [ name ]) option (below name)
-        else
-          values (loc ++ [ name ]) option (below name)
-      ) tree;
+    here ++ concatMap deeper (attrNames tree);
 
   evalModules =
     {
@@ -261,17 +266,19 @@ let
         concatMap load (body.imports or [ ]) ++ [ own ];
       loaded = concatMap load modules;
       options = mergeTrees prefix (map (module: module.options) loaded);
-      config = values prefix options (
-        map (module: {
-          value = module.config;
-          priority = 100;
-          order = 1000;
-          inherit (module) file;
-        }) loaded
-      );
+      definitions = map (module: {
+        value = module.config;
+        priority = 100;
+        order = 1000;
+        inherit (module) file;
+      }) loaded;
+      config = values prefix options definitions;
+      unknown = unmatched prefix options definitions;
     in
     {
-      inherit options config;
+      inherit options;
+      config =
+        if unknown == [ ] then config else throw "no such option: ${concatStringsSep ", " unknown}";
     };
 
   lib = {

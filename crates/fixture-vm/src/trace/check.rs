@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::model::{Artifacts, Kind, Link, LinkKind, Placed, Status};
-use super::source::{Outcomes, Test, Tests};
+use super::source::{Outcomes, Selection, Test, Tests};
 
 /// Something wrong, and where.
 pub struct Finding {
@@ -50,8 +50,8 @@ pub fn all(artifacts: &Artifacts, tests: &Tests, root: &Path) -> Vec<Finding> {
 pub fn results(artifacts: &Artifacts, tests: &Tests, outcomes: &Outcomes) -> Vec<Finding> {
     let mut findings = Vec::new();
     for placed in &artifacts.all {
-        for (package, filter) in placed.commands().filter_map(cargo_test) {
-            for test in tests.matching(package, filter) {
+        for selection in placed.commands().filter_map(cargo_test) {
+            for test in tests.matching(selection) {
                 let why = match outcomes.of(test) {
                     Some(true) => continue,
                     Some(false) => "did not pass",
@@ -66,10 +66,10 @@ pub fn results(artifacts: &Artifacts, tests: &Tests, outcomes: &Outcomes) -> Vec
 
 /// What a step of a verification runs in this project.
 pub fn resolve<'a>(step: &str, tests: &'a Tests, root: &Path) -> Runs<'a> {
-    if let Some((package, filter)) = cargo_test(step) {
-        let found: Vec<_> = tests.matching(package, filter).collect();
+    if let Some(selection) = cargo_test(step) {
+        let found: Vec<_> = tests.matching(selection).collect();
         return if found.is_empty() {
-            Runs::Nothing(format!("no test of {package} has {filter:?} in its name"))
+            Runs::Nothing(format!("no test of {} has {:?} in its name", selection.package, selection.filter))
         } else {
             Runs::Tests(found)
         };
@@ -88,19 +88,17 @@ pub fn resolve<'a>(step: &str, tests: &'a Tests, root: &Path) -> Runs<'a> {
     }
 }
 
-/// Package and filter of `cargo test -p PACKAGE [--test NAME] [FILTER]`.
-fn cargo_test(step: &str) -> Option<(&str, &str)> {
+/// Reads `cargo test -p PACKAGE [--test BINARY] [FILTER]`.
+fn cargo_test(step: &str) -> Option<Selection<'_>> {
     let mut words = step.strip_prefix("cargo test -p ")?.split_whitespace();
-    let package = words.next()?;
-    let mut filter = "";
+    let mut selection = Selection { package: words.next()?, binary: None, filter: "" };
     while let Some(word) = words.next() {
         match word {
-            "--test" => _ = words.next(),
-            "--" => {}
-            word => filter = word,
+            "--test" => selection.binary = words.next(),
+            filter => selection.filter = filter,
         }
     }
-    Some((package, filter))
+    Some(selection)
 }
 
 /// The files that say which scripts are run: the test command, the workflows, and the scripts of both.

@@ -42,11 +42,30 @@ impl Tests {
         Ok(Self { all })
     }
 
-    /// The tests that `cargo test -p package filter` would run.
-    pub fn matching(&self, package: &str, filter: &str) -> impl Iterator<Item = &Test> {
-        let runs = move |test: &&Test| test.package == package && !test.ignored && test.name.contains(filter);
+    /// The tests that would run.
+    pub fn matching(
+        &self,
+        Selection { package, binary, filter }: Selection<'_>,
+    ) -> impl Iterator<Item = &Test> {
+        let runs = move |test: &&Test| {
+            test.package == package
+                && binary.is_none_or(|binary| test.binary == binary)
+                && test.name.contains(filter)
+                && !test.ignored
+        };
         self.all.iter().filter(runs)
     }
+}
+
+/// What a `cargo test` command selects.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// Package name.
+    pub package: &'a str,
+    /// Only this integration test binary.
+    pub binary: Option<&'a str>,
+    /// Only names that hold this.
+    pub filter: &'a str,
 }
 
 /// The folders in a folder, by name; none where it is not there.
@@ -102,7 +121,8 @@ fn tests_in(text: &str) -> Vec<(String, bool)> {
     for line in text.lines() {
         let code = line.trim_start();
         let indent = &line[..line.len() - code.len()];
-        if let Some(name) = code.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
+        let item = code.strip_prefix("pub ").unwrap_or(code);
+        if let Some(name) = item.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
             modules.push((name, indent));
         } else if code == "}" && modules.last().is_some_and(|(_, at)| *at == indent) {
             modules.pop();
@@ -152,6 +172,20 @@ impl Outcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scan_finds_what_this_binary_lists() {
+        #[expect(clippy::disallowed_methods, reason = "this very binary, asked for its own tests")]
+        let mut this = std::process::Command::new(std::env::current_exe().expect("a path"));
+        let output = this.args(["--list", "--format=terse"]).output().expect("it runs");
+        let listed = String::from_utf8(output.stdout).expect("text");
+        let listed: BTreeSet<_> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+
+        let tests = Tests::scan(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).expect("scans");
+        let own = tests.all.iter().filter(|test| test.package == "fixture-vm" && test.binary.is_empty());
+        let scanned: BTreeSet<_> = own.map(|test| test.name.as_str()).collect();
+        assert_eq!(scanned, listed);
+    }
 
     #[test]
     fn modules_and_macros_are_followed() {

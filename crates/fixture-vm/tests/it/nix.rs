@@ -13,7 +13,7 @@ fn the_flake_and_its_modules_hold() {
 
 /// Breaks one file of a copy and runs one part of the check on it.
 fn refused(part: &str, file: &str, from: &str, to: &str, told: &[&str]) {
-    let copy = Copy::of(&["flake.nix", "flake.lock", "tools", "crates/fixture/src/contract/mod.rs", "Cargo.toml"]);
+    let copy = Copy::of(&["flake.nix", "flake.lock", "Cargo.toml", "Cargo.lock", "crates", "tools"]);
     copy.replace(file, from, to);
     let Some(output) = script(copy.root(), "tools/ci/nix-check", &[part]) else { return };
     let text = said(&output);
@@ -41,9 +41,11 @@ fn a_stale_lock_is_told_with_the_mend() {
 
 #[test]
 fn a_lock_without_full_pins_is_told() {
-    let told = ["no full revision or no hash"];
+    let hash = "\"narHash\": \"sha256-QvnceIGTBeDvDd9oCn+GvdsnkquliuwbVgpiRH68qaQ=\",";
+    refused("lock", "flake.lock", hash, "", &["no full revision or no hash"]);
+    let told = ["flake.lock does not answer flake.nix"];
     refused("lock", "flake.lock", "02e08985a27c65ffd33d434eeb2e660a2e4dc84d", "02e08985", &told);
-    refused("lock", "flake.lock", "{", "not JSON {", &["flake.lock does not answer flake.nix"]);
+    refused("lock", "flake.lock", "{", "not JSON {", &told);
 }
 
 #[test]
@@ -53,7 +55,12 @@ fn a_module_that_loses_a_value_is_told() {
         ("kernel.nix", "\"virtio_blk\"", "", "the initrd finds a virtio disk"),
         ("console.nix", "console=ttyS0", "console=tty0", "the last console is the first serial port"),
         ("root.nix", "\"ro\"", "\"ro\" \"nofail\"", "no mount is nofail"),
-        ("unit.nix", "FailureAction = \"poweroff-force\"", "FailureAction = \"none\"", "power-off on failure"),
+        (
+            "unit.nix",
+            "FailureAction = \"poweroff-force\"",
+            "FailureAction = \"none\"",
+            "power-off on failure",
+        ),
         ("minimal.nix", "systemd.network.wait-online.enable = false;", "", "nothing waits for a network"),
         ("tools.nix", "\"${lib.getBin package}/bin/${name}\"", "name", "every tool is an absolute path"),
     ] {
@@ -131,11 +138,13 @@ fn guest_closure() -> BTreeMap<String, Option<(u32, u32)>> {
         .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
         .output()
         .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
     let list = |value: &Value| value.as_array().unwrap().clone();
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
     let packages: BTreeMap<_, _> = list(&metadata["packages"]).into_iter().map(|p| (id(&p), p)).collect();
-    let nodes: BTreeMap<_, _> = list(&metadata["resolve"]["nodes"]).into_iter().map(|n| (id(&n), n)).collect();
+    let nodes: BTreeMap<_, _> =
+        list(&metadata["resolve"]["nodes"]).into_iter().map(|n| (id(&n), n)).collect();
 
     let first = packages.iter().find(|(_, package)| package["name"] == "gen-fixtures").unwrap().0.clone();
     let (mut open, mut seen) = (vec![first], BTreeSet::new());
@@ -143,13 +152,17 @@ fn guest_closure() -> BTreeMap<String, Option<(u32, u32)>> {
         for dependency in list(&nodes[&next]["deps"]) {
             // kind is null for what is linked, "build" for what builds, "dev" for what tests.
             if list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev") {
-                open.extend(Some(dependency["pkg"].as_str().unwrap().to_owned()).filter(|id| !seen.contains(id)));
+                open.extend(
+                    Some(dependency["pkg"].as_str().unwrap().to_owned()).filter(|id| !seen.contains(id)),
+                );
             }
         }
         seen.insert(next);
     }
     let version = |package: &Value| package["rust_version"].as_str().map(release);
-    seen.iter().map(|id| (packages[id]["name"].as_str().unwrap().to_owned(), version(&packages[id]))).collect()
+    seen.iter()
+        .map(|id| (packages[id]["name"].as_str().unwrap().to_owned(), version(&packages[id])))
+        .collect()
 }
 
 /// Major and minor of a version.
@@ -162,8 +175,10 @@ fn release(text: &str) -> (u32, u32) {
 fn the_pinned_rustc_builds_every_crate_of_the_guest_program() {
     // What the pinned channel has; tools/ci/nix-flake-check compares it with the channel itself.
     let pinned = release(&std::fs::read_to_string(root().join("tools/nixos/rustc-version")).unwrap());
-    let too_new: Vec<_> =
-        guest_closure().into_iter().filter(|(_, needed)| needed.is_some_and(|needed| needed > pinned)).collect();
+    let too_new: Vec<_> = guest_closure()
+        .into_iter()
+        .filter(|(_, needed)| needed.is_some_and(|needed| needed > pinned))
+        .collect();
     assert!(too_new.is_empty(), "the pinned rustc is {pinned:?}; newer is asked for by {too_new:?}");
 }
 

@@ -9,7 +9,13 @@ use tempfile::TempDir;
 use crate::project::{Copy, command, root, said};
 
 fn trace(root: &Path, args: &[&str]) -> Output {
-    command(env!("CARGO_BIN_EXE_fixture-vm")).arg("trace").args(args).arg("--root").arg(root).output().unwrap()
+    command(env!("CARGO_BIN_EXE_fixture-vm"))
+        .arg("trace")
+        .args(args)
+        .arg("--root")
+        .arg(root)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -48,7 +54,11 @@ fn a_renamed_test_is_found() {
     copy.replace("crates/fixture-vm/tests/it/nix.rs", "fn a_stale_lock_is", "fn an_old_lock_is");
     let output = trace(copy.root(), &["check"]);
     assert!(!output.status.success());
-    assert!(said(&output).contains("runs no test: no test of fixture-vm has \"nix::a_stale_lock_is"), "{}", said(&output));
+    assert!(
+        said(&output).contains("runs no test: no test of fixture-vm has \"nix::a_stale_lock_is"),
+        "{}",
+        said(&output)
+    );
 }
 
 const REQUIREMENTS: &str = "\
@@ -137,7 +147,11 @@ fn each_rule_finds_what_it_is_for() {
         (verification, "cargo test -p x first", "true"),
         (verification, "tools/ci/look", "tools/ci/gone"),
         ("tools/test", "tools/ci/look", "true"),
-        (verification, "        - run: cargo test -p x first\n        - run: tools/ci/look\n", "        []\n"),
+        (
+            verification,
+            "        - run: cargo test -p x first\n        - run: tools/ci/look\n",
+            "        []\n",
+        ),
         (verification, "    links:\n      - {type: satisfies, target: REQ-1}\n", ""),
     ] {
         let project = small();

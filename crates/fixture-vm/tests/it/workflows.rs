@@ -106,13 +106,18 @@ fn only_the_dispatched_refresh_writes_the_lock() {
     for entry in fs::read_dir(root().join("tools/ci")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        for line in fs::read_to_string(&path).unwrap().lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        for line in
+            fs::read_to_string(&path).unwrap().lines().map(str::trim).filter(|line| !line.starts_with('#'))
+        {
             if line.contains("nix flake update") || line.contains("nix flake lock") {
                 writers.push(name.clone());
             }
             let resolves = ["nix build", "nix run", "nix flake check", "nix flake metadata"];
             let keeps = line.contains("--no-update-lock-file");
-            assert!(keeps || !resolves.iter().any(|verb| line.contains(verb)), "{name}: `{line}` may write the lock");
+            assert!(
+                keeps || !resolves.iter().any(|verb| line.contains(verb)),
+                "{name}: `{line}` may write the lock"
+            );
         }
     }
     assert_eq!(writers, ["lock-refresh"]);
@@ -185,7 +190,8 @@ fn the_summary_tells_of_success_and_of_failure() {
     put("good/set/capture.pcapng", "frames");
     put("bad/run.status", "4\n");
     put("bad/run.log", "fixture-vm: the guest failed in step daemons\n");
-    let output = command("tools/ci/summary").arg(out.path()).env_remove("GITHUB_STEP_SUMMARY").output().unwrap();
+    let output =
+        command("tools/ci/summary").arg(out.path()).env_remove("GITHUB_STEP_SUMMARY").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
 }
