@@ -85,15 +85,13 @@ impl Capture {
         Ok(frames)
     }
 
-    /// Ends the capture. Frames that the kernel dropped make it useless.
-    fn stop(self) -> Result<()> {
-        let log = work::raw(&format!("capture/{}.log", self.port))?;
-        self.dumpcap.stop(Some(Signal::SIGINT), SOON)?;
-        let said = std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-        match dropped(&said) {
+    /// Waits for the end that was asked for. Frames that the kernel dropped make the capture useless.
+    fn finish(self) -> Result<()> {
+        let log = self.dumpcap.finish(SOON)?;
+        match dropped(&log) {
             Some(0) => Ok(()),
             Some(n) => bail!("dumpcap lost {n} frames on {}; use fewer or slower streams", self.port),
-            None => bail!("dumpcap on {} did not say how many frames it lost: {}", self.port, said.trim()),
+            None => bail!("dumpcap on {} did not say how many frames it lost: {}", self.port, log.trim()),
         }
     }
 }
@@ -102,7 +100,9 @@ impl Capture {
 pub fn stop_and_merge(captures: Vec<Capture>) -> Result<Vec<(String, u64)>> {
     let points: Vec<(String, PathBuf)> =
         captures.iter().map(|capture| (capture.port.clone(), capture.file.clone())).collect();
-    captures.into_iter().try_for_each(Capture::stop)?;
+    // Each may take the time-out of a read to notice; they take it together.
+    captures.iter().try_for_each(|capture| capture.dumpcap.signal(Signal::SIGINT))?;
+    captures.into_iter().try_for_each(Capture::finish)?;
     let open = |(name, file): &(String, PathBuf)| {
         let source = File::open(file).with_context(|| format!("reading the capture of {name}"))?;
         Ok(Input { name: name.clone(), source })

@@ -144,20 +144,21 @@ impl Daemon {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Closes its input or sends `signal`, and waits: it must end with exit status 0 within `grace`.
-    pub fn stop(mut self, signal: Option<Signal>, grace: Duration) -> Result<()> {
-        self.check()?;
+    /// Sends a signal to it and to everything it started.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        killpg(group(&self.child), signal).with_context(|| format!("sending {signal} to {}", self.argv[0]))
+    }
+
+    /// Closes its input and waits: it must end with exit status 0 within `grace`. Gives its log.
+    pub fn finish(mut self, grace: Duration) -> Result<String> {
         self.input = None;
-        if let Some(signal) = signal {
-            killpg(group(&self.child), signal).context("signalling a program")?;
-        }
         let deadline = clock::monotonic() + grace.as_nanos() as u64;
         loop {
             match self.child.try_wait().context("waiting for a program")? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => return Ok(self.log()),
                 Some(status) => return Err(self.error(ended(status)).into()),
                 None if clock::monotonic() > deadline => {
-                    return Err(self.error(format!("no end {grace:?} after it was asked to stop")).into());
+                    return Err(self.error(format!("no end {grace:?} after it was asked to end")).into());
                 }
                 None => clock::sleep(Duration::from_millis(2)),
             }
@@ -260,7 +261,8 @@ mod tests {
         while asked.log().is_empty() {
             clock::sleep(Duration::from_millis(1));
         }
-        asked.stop(Some(Signal::SIGINT), LONG).unwrap();
+        asked.signal(Signal::SIGINT).unwrap();
+        assert_eq!(asked.finish(LONG).unwrap(), "up\n");
 
         let mut dead = Daemon::start(&sh("echo cannot bind >&2; exit 3"), &log).unwrap();
         let error = loop {
@@ -274,7 +276,7 @@ mod tests {
         let answers = dir.join("answers");
         let mut session = Daemon::start_with_input(&sh("cat"), &answers, &log).unwrap();
         session.ask("GET TIME_STATUS_NP").unwrap();
-        session.stop(None, LONG).unwrap();
+        session.finish(LONG).unwrap();
         assert_eq!(std::fs::read_to_string(&answers).unwrap(), "GET TIME_STATUS_NP\n");
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -11,6 +11,7 @@ use fixture::{json, lldp};
 use crate::capture::{self, Capture};
 use crate::child;
 use crate::daemons::Daemons;
+use crate::events::Events;
 use crate::scene::Scene;
 use crate::tools::{SOON, Tool, Tools};
 use crate::work;
@@ -22,10 +23,14 @@ pub fn collect(
     mut daemons: Daemons,
     captures: Vec<Capture>,
     tools: &Tools,
+    events: &Events,
 ) -> Result<String> {
     let neighbours = daemons.neighbours(tools)?;
-    let synchronisation = daemons.synchronisation(tools)?;
+    events.note("LLDP asked");
+    let synchronisation = daemons.synchronisation()?;
+    events.note("gPTP asked");
     let schedules = schedules(scenario, scene, tools)?;
+    events.note("schedules asked");
     let frames = capture::stop_and_merge(captures)?;
     drop(daemons);
 

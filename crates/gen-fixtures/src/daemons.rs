@@ -4,6 +4,7 @@ use anyhow::Result;
 use fixture::scenario::Scenario;
 
 use crate::clock;
+use crate::events::Events;
 use crate::gptp::{self, Follower, Ptp4l};
 use crate::lldp::{self, Lldpd};
 use crate::plan::Plan;
@@ -42,10 +43,16 @@ impl Daemons {
     }
 
     /// Waits until every follower has measured an offset and every neighbour is seen; gives their numbers.
-    pub fn converge(&mut self, scenario: &Scenario, tools: &Tools) -> Result<(usize, usize)> {
+    pub fn converge(
+        &mut self,
+        scenario: &Scenario,
+        tools: &Tools,
+        events: &Events,
+    ) -> Result<(usize, usize)> {
         let deadline = clock::monotonic() + scenario.convergence_timeout.0;
         let left = || std::time::Duration::from_nanos(deadline.saturating_sub(clock::monotonic()));
         self.followers = gptp::wait_for_followers(&mut self.ptp4ls, scenario, tools, left())?;
+        events.note("every following port has measured its offset");
         let neighbours = lldp::wait_for_neighbours(&mut self.lldpds, scenario, tools, left())?;
         Ok((self.followers.len(), neighbours))
     }
@@ -62,7 +69,7 @@ impl Daemons {
     }
 
     /// What gPTP measured; the pmc sessions end.
-    pub fn synchronisation(&mut self, tools: &Tools) -> Result<Option<fixture::gptp::Gptp>> {
-        gptp::collect(std::mem::take(&mut self.followers), tools)
+    pub fn synchronisation(&mut self) -> Result<Option<fixture::gptp::Gptp>> {
+        gptp::collect(std::mem::take(&mut self.followers))
     }
 }

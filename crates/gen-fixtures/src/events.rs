@@ -51,6 +51,13 @@ impl Events {
         self.channel().send(what);
     }
 
+    /// Something worth telling within the present step.
+    pub fn note(&self, text: impl Into<String>) {
+        let mut channel = self.channel();
+        let step = channel.step;
+        channel.send(What::Note { step, text: text.into() });
+    }
+
     /// A step begins.
     pub fn begin(&self, step: Step) {
         let mut channel = self.channel();

@@ -8,7 +8,7 @@ use fixture::gptp::{Gptp, PortSync, Sample, pmc};
 use fixture::scenario::Scenario;
 use fixture::value::PortName;
 
-use crate::child::{self, Daemon};
+use crate::child::Daemon;
 use crate::clock;
 use crate::plan::{NodePlan, WORK, ptp4l_socket};
 use crate::scene::Scene;
@@ -21,8 +21,8 @@ pub const POLL: Duration = Duration::from_millis(125);
 /// What a node is asked again and again.
 const QUESTION: &str = "GET TIME_STATUS_NP";
 
-/// What a node is asked at the end.
-const LAST_QUESTIONS: [&str; 3] = ["GET DEFAULT_DATA_SET", "GET PARENT_DATA_SET", "GET PORT_DATA_SET"];
+/// What a node is asked at the end. Each port answers the first, so it is not the last.
+const LAST_QUESTIONS: [&str; 3] = ["PORT_DATA_SET", "DEFAULT_DATA_SET", "PARENT_DATA_SET"];
 
 /// ptp4l of a node.
 #[derive(Debug)]
@@ -86,10 +86,30 @@ impl Follower {
         self.pmc.ask(QUESTION)
     }
 
-    /// What was measured until now.
+    /// What was measured until now. Before it knows the path delay, ptp4l reports when a Sync arrived with an
+    /// offset that was never set: such zeros at the beginning are no measurements.
     pub fn samples(&self) -> Result<Vec<Sample>> {
         let answers = self.read_answers()?;
-        pmc::samples(&answers).with_context(|| format!("reading {}", self.answers.display()))
+        let mut samples =
+            pmc::samples(&answers).with_context(|| format!("reading {}", self.answers.display()))?;
+        let unset = samples.iter().take_while(|sample| sample.sync_error_ns == 0).count();
+        samples.drain(..unset);
+        Ok(samples)
+    }
+
+    /// Who the node's grandmaster is, and in which state its ports are. One question after the other: pmc
+    /// overlooks what it has read ahead.
+    fn ask_state(&mut self) -> Result<Vec<pmc::Response>> {
+        for data_set in LAST_QUESTIONS {
+            self.pmc.ask(&format!("GET {data_set}"))?;
+            clock::wait_until(SOON, Duration::from_millis(2), || {
+                self.pmc.check()?;
+                let answered = self.read_answers()?.iter().any(|answer| answer.data_set == data_set);
+                let missing = || format!("ptp4l of {} does not answer GET {data_set}", self.node);
+                Ok(if answered { Ok(()) } else { Err(missing()) })
+            })?;
+        }
+        self.read_answers()
     }
 
     fn read_answers(&self) -> Result<Vec<pmc::Response>> {
@@ -132,22 +152,17 @@ pub fn wait_for_followers(
     Ok(followers)
 }
 
-/// Ends the pmc sessions, asks each node who its grandmaster is and in which state its ports are, and makes
+/// Asks each node who its grandmaster is and in which state its ports are, ends the pmc sessions, and makes
 /// the document; nothing if no port follows.
-pub fn collect(followers: Vec<Follower>, tools: &Tools) -> Result<Option<Gptp>> {
+pub fn collect(followers: Vec<Follower>) -> Result<Option<Gptp>> {
     let mut document: Option<Gptp> = None;
-    for follower in followers {
+    for mut follower in followers {
         let samples = follower.samples()?;
-        let (port, node, number) = (follower.port, follower.node, follower.number);
-        follower.pmc.stop(None, SOON)?;
-        let mut argv = pmc_command(&node, tools);
-        argv.extend(LAST_QUESTIONS.map(String::from));
-        let said = child::run(&argv, SOON)?;
-        let file = work::write_raw(&format!("gptp/{node}.state.pmc"), &said)?;
-        let answers = pmc::read(&String::from_utf8_lossy(&said));
-        let answers = answers.with_context(|| format!("reading {}", file.display()))?;
-        let (grandmaster, domain) = master_of(&answers, &node)?;
-        check_follows(&answers, &node, &port, number)?;
+        let state = follower.ask_state()?;
+        let Follower { port, node, number, pmc, .. } = follower;
+        pmc.finish(SOON)?;
+        let (grandmaster, domain) = master_of(&state, &node)?;
+        check_follows(&state, &node, &port, number)?;
         let document = document.get_or_insert_with(|| Gptp { grandmaster, domain, ports: Vec::new() });
         ensure!(
             (document.grandmaster, document.domain) == (grandmaster, domain),

@@ -65,10 +65,12 @@ fn begin(init: bool) -> Result<(CommandLine, Events)> {
 fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
     let run = Run { line, events };
     let (tools, versions) = run.step(Step::Boot, || {
-        let modules = if init { boot::enter_root(line)? } else { 0 };
+        if init {
+            boot::enter_root(line, events)?;
+        }
         let tools = Tools::find()?;
         let versions = tools.versions()?;
-        let detail = format!("{modules} modules, {} tools", versions.len());
+        let detail = versions.values().cloned().collect::<Vec<_>>().join("; ");
         Ok(((tools, versions), detail))
     })?;
     events.send(What::Ready);
@@ -85,7 +87,7 @@ fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
 
     let scene = run.step(Step::Topology, || {
         work::create()?;
-        let scene = Scene::build(&plan, &tools)?;
+        let scene = Scene::build(&plan, &tools, events)?;
         Ok((scene, format!("{} nodes, {} links", scenario.nodes.len(), scenario.links.len())))
     })?;
     let (captures, begin) = run.step(Step::Capture, || {
@@ -100,16 +102,16 @@ fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
         Ok((daemons, detail))
     })?;
     run.step(Step::Converge, || {
-        let (followers, neighbours) = daemons.converge(scenario, &tools)?;
+        let (followers, neighbours) = daemons.converge(scenario, &tools, events)?;
         Ok(((), format!("{followers} ports follow the grandmaster, {neighbours} neighbours")))
     })?;
     run.step(Step::Traffic, || {
         let talkers = Talkers::open(scenario, &scene)?;
-        let sent = observe::run(scenario, &talkers, &mut daemons, &captures)?;
+        let sent = observe::run(scenario, &talkers, &mut daemons, &captures, events)?;
         Ok(((), format!("{sent} frames of {} streams", scenario.streams.len())))
     })?;
     let window = run.step(Step::Collect, || {
-        let summary = collect::collect(scenario, &scene, daemons, captures, &tools)?;
+        let summary = collect::collect(scenario, &scene, daemons, captures, &tools, events)?;
         Ok(((begin, clock::realtime()), summary))
     })?;
     drop(scene);

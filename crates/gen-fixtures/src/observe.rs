@@ -8,6 +8,7 @@ use fixture::scenario::{Scenario, defaults};
 use crate::capture::Capture;
 use crate::clock;
 use crate::daemons::Daemons;
+use crate::events::Events;
 use crate::gptp::{Follower, POLL};
 use crate::talk::Talkers;
 
@@ -24,6 +25,7 @@ pub fn run(
     talkers: &Talkers,
     daemons: &mut Daemons,
     captures: &[Capture],
+    events: &Events,
 ) -> Result<u64> {
     let start = clock::monotonic() + HEAD_START.as_nanos() as u64;
     let sent = std::thread::scope(|scope| {
@@ -31,8 +33,10 @@ pub fn run(
         sample_until(start + scenario.duration.0, daemons)?;
         talking.join().expect("a panic ends the guest by its hook, not here")
     })?;
+    events.note(format!("{sent} frames sent"));
     wait_for_samples(scenario, &mut daemons.followers)?;
     drain(scenario, captures)?;
+    events.note("the captures hold what they must");
     daemons.check()?;
     Ok(sent)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::child;
 use crate::clock;
+use crate::events::Events;
 use crate::netns::Namespace;
 use crate::plan::{Batch, Plan};
 use crate::tools::{SOON, Tool, Tools};
@@ -22,7 +23,7 @@ pub struct Scene {
 
 impl Scene {
     /// Builds everything.
-    pub fn build(plan: &Plan, tools: &Tools) -> Result<Self> {
+    pub fn build(plan: &Plan, tools: &Tools, events: &Events) -> Result<Self> {
         let nodes = plan.nodes.iter().map(|node| Namespace::create(&node.name)).collect::<Result<_>>()?;
         let scene = Self { nodes };
         batch(tools, Tool::Ip, "links", &plan.links)?;
@@ -33,7 +34,9 @@ impl Scene {
             })
             .with_context(|| format!("building {}", plan.name))?;
         }
+        events.note("links are up");
         scene.wait_for_carrier(plan)?;
+        events.note("every port has carrier");
         for (node, plan) in scene.nodes.iter().zip(&plan.nodes) {
             node.enter(|| batch(tools, Tool::Tc, &plan.name, &plan.tc))
                 .with_context(|| format!("scheduling the ports of {}", plan.name))?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
 use crate::cmdline::CommandLine;
+use crate::events::Events;
 
 /// Modules without which the root cannot be mounted, in the initramfs.
 const EARLY_MODULES: &str = "/modules";
@@ -25,19 +26,21 @@ pub fn mount_kernel_file_systems() -> Result<()> {
     Ok(())
 }
 
-/// Goes from the initramfs to the root; gives the number of modules loaded.
-pub fn enter_root(line: &CommandLine) -> Result<usize> {
-    let mut loaded = modules::load_all(Path::new(EARLY_MODULES))?;
+/// Goes from the initramfs to the root and loads every module.
+pub fn enter_root(line: &CommandLine, events: &Events) -> Result<()> {
+    modules::load_all(Path::new(EARLY_MODULES))?;
     if let Some((device, kind)) = &line.root {
         root::mount_root(device, kind)?;
         root::switch()?;
+        events.note(format!("the root is {device} ({kind})"));
     }
     for at in ["/run", "/tmp", "/var"] {
         mount_at("tmpfs", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755")?;
     }
     std::os::unix::fs::symlink("/run", "/var/run").context("making /var/run")?;
-    loaded += modules::load_all(Path::new(MODULES))?;
-    Ok(loaded)
+    let modules = modules::load_all(Path::new(MODULES))?;
+    events.note(format!("{modules} kernel modules"));
+    Ok(())
 }
 
 fn mount_at(kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<()> {

@@ -18,12 +18,22 @@ const QOS_MAP: &str = "0:0 1:1 2:2 3:3 4:4 5:5 6:6 7:7";
 /// (2 x (forward delay - 1 s) >= max age >= 2 x (hello time + 1 s)).
 const STP_TIMERS: &str = "hello_time 100 max_age 600 forward_delay 400";
 
+/// Interface index of the scenario's first port; the others count on from it.
+///
+/// No two ports have the same, whatever their namespace: the kernel takes a veth whose peer has its own index
+/// for a device without a peer, and may take a second to notice its carrier (`linkwatch_urgent_event`).
+const FIRST_INDEX: usize = 11;
+
 /// The veth pair of each link, made in the namespaces of its two nodes.
 pub fn links(scenario: &Scenario) -> Batch {
     let end = |name: &PortName| {
         let (node, port) = scenario.port(name)?;
-        let (port, mac, node) = (&port.name, &port.mac, &node.name);
-        Some(format!("{port} address {mac} numtxqueues {QUEUES} numrxqueues {QUEUES} netns {node}"))
+        let place =
+            scenario.nodes.iter().flat_map(|node| &node.ports).position(|other| other.name == *name)?;
+        let (port, mac, node, index) = (&port.name, &port.mac, &node.name, FIRST_INDEX + place);
+        Some(format!(
+            "{port} index {index} address {mac} numtxqueues {QUEUES} numrxqueues {QUEUES} netns {node}"
+        ))
     };
     let pair = |link: &fixture::scenario::Link| {
         let [a, b] = &link.ends;
