@@ -67,10 +67,36 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 pub fn script(root: &Path, script: &str, args: &[&str]) -> Option<Output> {
     let output = command(root.join(script)).args(args).current_dir(root).output().unwrap();
     if output.status.code() == Some(SKIPPED) {
-        eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        skip(said(&output).lines().last().unwrap_or(script));
         return None;
     }
     Some(output)
+}
+
+/// Tells that something cannot be tested on this machine, and why; tools/test counts and shows it.
+pub fn skip(why: &str) {
+    use std::io::Write as _;
+    eprintln!("skipped: {why}");
+    if let Some(file) = std::env::var_os("FIXTURE_VM_SKIPS") {
+        let mut file = fs::File::options().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{why}").unwrap();
+    }
+}
+
+/// Where a program is on the PATH.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// A folder with one program in it, a script of the shell.
+pub fn program(name: &str, text: &str) -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
 }
 
 /// Both outputs as one text, for messages and for what must be in it.

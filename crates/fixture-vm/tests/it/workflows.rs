@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::project::{Copy, command, passes, root, said, script};
+use crate::project::{Copy, command, find, passes, program, root, said, script, skip};
 
 const FOLDER: &str = ".github/workflows";
 
@@ -76,7 +76,7 @@ fn a_broken_rule_is_found() {
         ("    timeout-minutes: 120\n", "", "no timeout-minutes"),
         ("permissions:\n  contents: read", "permissions:\n  contents: write", "more than contents: read"),
         ("  group: ${{ github.workflow }}\n", "", "no concurrency group"),
-        ("run: tools/ci/setup", "run: curl example.org | sh", "not one call of a script"),
+        ("run: tools/setup", "run: curl example.org | sh", "not one call of a script"),
     ] {
         let copy = Copy::of(&[FOLDER, "tools"]);
         copy.replace(file, from, to);
@@ -131,30 +131,18 @@ fn only_the_dispatched_refresh_writes_the_lock() {
     }
 }
 
-/// A folder with programs that write down how they are called, and do no more.
-fn recorders(names: &[&str], log: &Path) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for name in names {
-        let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >>'{}'\n", log.display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    folder
-}
-
 #[test]
 fn a_new_lock_is_proposed_on_a_branch_of_its_own() {
-    if command("jq").arg("--version").output().is_err() {
-        eprintln!("skipped: no jq here");
-        return;
-    }
+    let Some(_) = find("jq") else { return skip("the workflows' scripts need jq, which is not here") };
     let copy = Copy::of(&["flake.nix", "flake.lock", "tools"]);
     let log = copy.root().join("log");
-    let programs = recorders(&["git", "gh"], &log);
+    let record = |name: &str| program(name, &format!("echo {name} \"$@\" >>'{}'", log.display()));
+    let (git, gh) = (record("git"), record("gh"));
     fs::create_dir(copy.root().join("out")).unwrap();
     fs::copy(copy.root().join("flake.lock"), copy.root().join("out/flake.lock")).unwrap();
     fs::write(copy.root().join("out/body.md"), "old and new\n").unwrap();
-    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{}:{path}", git.path().display(), gh.path().display());
     let output = command(copy.root().join("tools/ci/lock-refresh"))
         .args(["propose", "out"])
         .current_dir(copy.root())
@@ -171,10 +159,7 @@ fn a_new_lock_is_proposed_on_a_branch_of_its_own() {
 
 #[test]
 fn the_summary_tells_of_success_and_of_failure() {
-    if command("jq").arg("--version").output().is_err() {
-        eprintln!("skipped: no jq here");
-        return;
-    }
+    let Some(_) = find("jq") else { return skip("the workflows' scripts need jq, which is not here") };
     let out = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| {
         let path = out.path().join(path);
