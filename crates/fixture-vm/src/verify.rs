@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fixture::scenario::{self, Scenario};
-pub use fixture::verify::Report;
+use fixture::verify::Report;
 use fixture::verify::report::{Format, statement};
 use fixture::verify::{Against, verify, verify_all};
 

@@ -18,6 +18,7 @@ use fixture::contract::handover::Status;
 use fixture::contract::manifest::{Guest, Manifest, Run};
 use fixture::contract::{self, CONSOLE, EVENTS, MANIFEST, SCENARIO, TIMELINE};
 use fixture::scenario::Clock;
+use fixture::verify::Report;
 
 use self::closure::closure;
 use self::events::{EventLog, HostEvent, Stage};
@@ -143,7 +144,7 @@ fn deliver(
     folder: &RunFolder,
     log: &mut EventLog,
     interrupt: &Interrupt,
-) -> Result<crate::verify::Report> {
+) -> Result<Report> {
     log.begin(Stage::Collect)?;
     let staging = plan.target.stage(folder)?;
     let status = prepared.share.collect(staging.path())?;

@@ -1,9 +1,10 @@
 //! What a user reads when a run has ended: where the set is, what is in it, how long each stage took.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use crate::verify::Report;
 use anyhow::Result;
+use fixture::verify::Report;
+use fixture::verify::report::Format;
 use serde_json::json;
 
 use super::events::EventLog;
@@ -13,7 +14,8 @@ use crate::qemu::args;
 
 /// The verdict in a few words.
 pub fn in_words(report: &Report) -> String {
-    report.summary()
+    let holds = report.files.iter().flat_map(|file| &file.holds);
+    holds.map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The result of a run, on standard output.
@@ -29,7 +31,8 @@ pub fn show(plan: &Plan, report: &Report, log: &EventLog, json: bool) -> Result<
         return Ok(());
     }
     writeln!(out, "fixtures: {}", plan.target.path.display())?;
-    writeln!(out, "\n{}", report.table())?;
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    writeln!(out, "\n{}", Format::Human { colour }.render(std::slice::from_ref(report)))?;
     let total: u64 = times.iter().map(|(_, ns)| ns).sum();
     for (stage, ns) in &times {
         writeln!(out, "{:>10}  {:>8} s", stage.name(), timeline::seconds(*ns))?;
