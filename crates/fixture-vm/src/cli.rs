@@ -51,6 +51,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Verify fixture sets
     Verify(crate::verify::VerifyArgs),
+    /// Say what is different in two fixture sets
+    Diff(crate::diff::DiffArgs),
     /// Build and look after guest images
     Image(crate::image::cli::Command),
     /// Say what this machine has and lacks, and the mend; changes nothing

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use fixture::diff::DiffError;
 use fixture::scenario::read::ScenarioError;
 
 /// Every code that fixture-vm exits with. The table is in the README, `docs/exit-codes.md` and `--help`.
@@ -76,7 +77,7 @@ pub fn code_of(error: &anyhow::Error) -> Code {
     let is = |test: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(test);
     if is(|e| e.is::<Interrupted>()) {
         Code::Interrupted
-    } else if is(|e| e.is::<Usage>() || e.is::<ScenarioError>()) {
+    } else if is(|e| e.is::<Usage>() || e.is::<ScenarioError>() || e.is::<DiffError>()) {
         Code::Usage
     } else if is(|e| e.is::<GuestFailed>()) {
         Code::Guest

@@ -6,6 +6,7 @@
 mod accel;
 mod child;
 mod cli;
+mod diff;
 mod doctor;
 mod exit;
 mod guest;
@@ -46,6 +47,7 @@ fn carry_out(cli: Cli) -> Result<Code> {
         (Some(flag), _) => verify::run(verify::VerifyArgs::of(flag.paths)),
         (None, Some(Command::Verify(args))) => verify::run(args),
         (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?).map(done),
+        (None, Some(Command::Diff(args))) => diff::run(&args),
         (None, Some(Command::Image(command))) => image::cli::run(command).map(done),
         (None, Some(Command::Doctor(args))) => doctor::run(&args),
         (None, Some(Command::Trace(args))) => trace::run(&args).map(done),
