@@ -41,6 +41,10 @@ in
       message = "boot.kernelParams: the last console= must be console=ttyS0, for the last one is /dev/console and the harness reads the first serial port. Put others before it.";
     }
     {
+      assertion = lib.elem "boot.panic_on_fail" config.boot.kernelParams;
+      message = "boot.kernelParams lacks boot.panic_on_fail: a first stage without a root would wait for a login that nobody can make. Add to the list instead of forcing it.";
+    }
+    {
       assertion = !(lib.any (mount: lib.elem "nofail" mount.options) mounts);
       message = "fileSystems: no mount may be nofail, or files are written to a folder of the guest and look handed over. Drop the option.";
     }

@@ -8,11 +8,12 @@
     # A panic ends the machine at once; the harness sees it and QEMU leaves.
     "panic=-1"
     "oops=panic"
+    # So does a first stage that does not find its root, instead of waiting for someone to log in.
+    "boot.panic_on_fail"
     # On the virtual clock nothing may depend on where things were put.
     "nokaslr"
     "random.trust_cpu=on"
-    "systemd.show_status=false"
-    "systemd.journald.forward_to_console=false"
+    "systemd.show_status=error"
   ];
   boot.consoleLogLevel = 4;
   boot.initrd.verbose = false;

@@ -36,13 +36,11 @@
   xdg.mime.enable = false;
   xdg.sounds.enable = false;
 
-  # The journal stays in memory and small; the console is what is kept.
-  services.journald.extraConfig = ''
-    Storage=volatile
-    RuntimeMaxUse=16M
-  '';
+  # The journal stays in memory; the console is what is kept.
+  services.journald.storage = "volatile";
 
-  # Nobody logs in.
+  # Nobody logs in, so nothing is gained by waiting for it: the guest program tells what is missing.
+  systemd.enableEmergencyMode = false;
   users.mutableUsers = false;
   users.allowNoPasswordLogin = true;
 }

@@ -33,6 +33,10 @@
     module.boot.kernelParams = lib.mkOrder 2000 [ "console=tty0" ];
     says = "the last console= must be console=ttyS0";
   };
+  waits-for-login = {
+    module.boot.kernelParams = lib.mkForce [ "console=ttyS0" ];
+    says = "boot.kernelParams lacks boot.panic_on_fail";
+  };
   nofail-mount = {
     module.fileSystems."/extra" = {
       device = "/dev/vdb";

@@ -84,7 +84,7 @@ in
       sudo.enable = flag true;
     };
     services = {
-      journald.extraConfig = of types.lines "";
+      journald.storage = of types.str "persistent";
       logrotate.enable = flag true;
       nscd.enable = flag true;
       timesyncd.enable = flag true;
@@ -97,6 +97,7 @@ in
     };
     systemd = {
       coredump.enable = flag true;
+      enableEmergencyMode = flag true;
       network.wait-online.enable = flag true;
       oomd.enable = flag true;
       services = of (types.attrsOf service) { };

@@ -39,6 +39,10 @@ in
     holds = lib.elem "panic=-1" kernelParams && lib.elem "oops=panic" kernelParams;
   }
   {
+    name = "a root that is not found ends the machine";
+    holds = lib.elem "boot.panic_on_fail" kernelParams && !config.systemd.enableEmergencyMode;
+  }
+  {
     name = "no mount is nofail";
     holds = !(lib.any (mount: lib.elem "nofail" mount.options) mounts);
   }
