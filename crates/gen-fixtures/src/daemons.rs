@@ -46,6 +46,7 @@ impl Daemons {
     pub fn converge(
         &mut self,
         scenario: &Scenario,
+        scene: &Scene,
         tools: &Tools,
         events: &Events,
     ) -> Result<(usize, usize)> {
@@ -54,6 +55,9 @@ impl Daemons {
         self.followers = gptp::wait_for_followers(&mut self.ptp4ls, scenario, tools, left())?;
         events.note("every following port has measured its offset");
         let neighbours = lldp::wait_for_neighbours(&mut self.lldpds, scenario, tools, left())?;
+        if !scenario.streams.is_empty() {
+            scene.wait_for_spanning_tree(scenario, tools, left())?;
+        }
         Ok((self.followers.len(), neighbours))
     }
 

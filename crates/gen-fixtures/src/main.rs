@@ -40,16 +40,19 @@ use crate::tools::Tools;
 
 fn main() {
     let init = std::process::id() == 1;
-    if let Err(error) = begin(init).and_then(|(line, events)| {
-        generate(init, &line, &events).map_err(|error| failure::report(&events, error))
-    }) {
-        println!("fixture-vm: {error:#}");
+    match begin(init) {
+        Ok(events) => {
+            if let Err(error) = generate(init, &events) {
+                failure::report(&events, &error);
+            }
+        }
+        Err(error) => println!("fixture-vm: {error:#}"),
     }
     boot::power::off()
 }
 
 /// Opens the way to the host, so that everything after it can be told.
-fn begin(init: bool) -> Result<(CommandLine, Events)> {
+fn begin(init: bool) -> Result<Events> {
     if init {
         boot::mount_kernel_file_systems()?;
     }
@@ -57,12 +60,12 @@ fn begin(init: bool) -> Result<(CommandLine, Events)> {
     failure::report_panics(&events);
     let kernel = kernel_release()?;
     events.send(What::Hello { contract: VERSION, program: env!("CARGO_PKG_VERSION").into(), kernel });
-    let line = CommandLine::read().map_err(|error| failure::report(&events, error))?;
-    Ok((line, events))
+    Ok(events)
 }
 
 /// The whole run, step by step.
-fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
+fn generate(init: bool, events: &Events) -> Result<()> {
+    let line = &CommandLine::read()?;
     let run = Run { line, events };
     let (tools, versions) = run.step(Step::Boot, || {
         if init {
@@ -102,7 +105,7 @@ fn generate(init: bool, line: &CommandLine, events: &Events) -> Result<()> {
         Ok((daemons, detail))
     })?;
     run.step(Step::Converge, || {
-        let (followers, neighbours) = daemons.converge(scenario, &tools, events)?;
+        let (followers, neighbours) = daemons.converge(scenario, &scene, &tools, events)?;
         Ok(((), format!("{followers} ports follow the grandmaster, {neighbours} neighbours")))
     })?;
     run.step(Step::Traffic, || {

@@ -1,8 +1,9 @@
-//! The scene: a node's namespaces, links, VLANs and schedules, built as the plan says.
+//! The scene: every node's namespaces, links, VLANs and schedules, built as the plan says.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fixture::scenario::{Node, Scenario};
 
 use crate::child;
 use crate::clock;
@@ -50,6 +51,23 @@ impl Scene {
         found.expect("the plan names only nodes of its own scenario")
     }
 
+    /// Waits until the spanning tree has decided about every port: before it has, no frame of a stream passes.
+    pub fn wait_for_spanning_tree(&self, scenario: &Scenario, tools: &Tools, within: Duration) -> Result<()> {
+        let with_stp = |node: &&Node| node.bridge.as_ref().is_some_and(|bridge| bridge.stp);
+        let argv = tools.command(Tool::Bridge, ["-j", "link", "show"]);
+        for node in scenario.nodes.iter().filter(with_stp) {
+            clock::wait_until(within, POLL, || {
+                let said = self.node(&node.name).enter(|| Ok(child::run(&argv, SOON)?))?;
+                let ports: Vec<serde_json::Value> =
+                    serde_json::from_slice(&said).context("reading what bridge says of its ports")?;
+                let passing: Vec<_> = ports.iter().filter(|port| is_passing(port)).collect();
+                let missing = || format!("{}: {} ports do not forward yet", node.name, passing.len());
+                Ok(if passing.is_empty() { Ok(()) } else { Err(missing()) })
+            })?;
+        }
+        Ok(())
+    }
+
     fn wait_for_carrier(&self, plan: &Plan) -> Result<()> {
         for (node, plan) in self.nodes.iter().zip(&plan.nodes) {
             let ports: Vec<&str> = plan.ports.iter().map(String::as_str).collect();
@@ -61,6 +79,17 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// The states of a bridge port from which the spanning tree still moves it on.
+const PASSING_STATES: [&str; 2] = ["listening", "learning"];
+
+/// How often bridges are asked for the states of their ports: each question is a process.
+const POLL: Duration = Duration::from_millis(250);
+
+/// A port as `bridge -j link show` tells of it.
+fn is_passing(port: &serde_json::Value) -> bool {
+    port["state"].as_str().is_some_and(|state| PASSING_STATES.contains(&state))
 }
 
 /// Gives a list of commands to one of iproute2's tools, in one process; it stops at the first that fails and
