@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
@@ -44,13 +44,34 @@ pub struct Output {
 }
 
 /// Runs a command to its end; it is killed when the deadline passes.
-pub fn output(mut command: Command, deadline: Duration) -> Result<Output> {
+pub fn output(command: Command, deadline: Duration) -> Result<Output> {
+    output_while(command, Stdio::piped(), deadline, || Ok(()))
+}
+
+/// Runs a command to its end; it is killed when the deadline passes or `go_on` gives an error.
+pub fn output_while(
+    mut command: Command,
+    stderr: Stdio,
+    deadline: Duration,
+    mut go_on: impl FnMut() -> Result<()>,
+) -> Result<Output> {
+    const ASK_EVERY: Duration = Duration::from_millis(100);
     let name = command.get_program().to_string_lossy().into_owned();
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = Instant::now();
+    command.stdout(Stdio::piped()).stderr(stderr);
     let mut process = Process::spawn(command)?;
     let stdout = collect(process.child.stdout.take());
     let stderr = collect(process.child.stderr.take());
-    let Some(status) = process.wait(deadline)? else { bail!("{name} did not end within {deadline:?}") };
+    let status = loop {
+        let left = deadline.saturating_sub(started.elapsed());
+        if let Some(status) = process.wait(left.min(ASK_EVERY))? {
+            break status;
+        }
+        go_on()?;
+        if left.is_zero() {
+            bail!("{name} did not end within {deadline:?}");
+        }
+    };
     let joined = |reader: std::thread::JoinHandle<Vec<u8>>| reader.join().unwrap_or_default();
     Ok(Output { status, stdout: joined(stdout), stderr: joined(stderr) })
 }

@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use crate::exit::Usage;
 use crate::image::{Builder, Cache, Check, Image, Progress, nixos};
+use crate::interrupt::Interrupt;
 
 /// Finds or builds the image.
-pub fn find(guest: &str) -> Result<Image> {
+pub fn find(guest: &str, interrupt: &Interrupt) -> Result<Image> {
     let cache = Cache::of_user()?;
     match guest {
-        "debian" => Builder::default().find_or_build(&cache, &Progress::shown()),
-        "nixos" => nixos::find_or_build(&cache, &Progress::shown()),
+        "debian" => Builder::default().find_or_build(&cache, &Progress::shown(interrupt)),
+        "nixos" => nixos::find_or_build(&cache, &Progress::shown(interrupt)),
         path if Path::new(path).is_dir() => Image::open(Path::new(path), &cache, Check::SinceLastTime),
         other => {
             let message = format!(

@@ -26,6 +26,12 @@ impl Interrupt {
         Ok(Self(arrived))
     }
 
+    /// One that no signal reaches.
+    #[cfg(test)]
+    pub fn never() -> Self {
+        Self(Arc::default())
+    }
+
     /// An error once a signal has arrived.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.0.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }

@@ -48,7 +48,7 @@ fn carry_out(cli: Cli) -> Result<Code> {
         (None, Some(Command::Verify(args))) => verify::run(args),
         (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?).map(done),
         (None, Some(Command::Diff(args))) => diff::run(&args),
-        (None, Some(Command::Image(command))) => image::cli::run(command).map(done),
+        (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),
         (None, Some(Command::Doctor(args))) => doctor::run(&args),
         (None, Some(Command::Trace(args))) => trace::run(&args).map(done),
         (None, Some(Command::Completions { shell })) => {

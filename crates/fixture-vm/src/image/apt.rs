@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::lock::{Archive, Package};
+use super::progress::Progress;
 use super::tool;
 
 /// The program of apt that fetches files the way apt does: proxies, credentials, resumption.
@@ -24,9 +25,9 @@ pub struct Mirrors {
 
 impl Mirrors {
     /// Reads the machine's apt configuration.
-    pub fn of_this_machine() -> Result<Self> {
+    pub fn of_this_machine(progress: &Progress) -> Result<Self> {
         let empty = tempfile::tempdir().context("making a folder for apt")?;
-        let uris = tool::output("apt-get", |apt| {
+        let uris = tool::output("apt-get", progress, |apt| {
             // With no lists at hand apt prints the URI of every release file it is told to use.
             apt.arg("-o").arg(option("Dir::State::Lists", empty.path()));
             apt.args(["--print-uris", "update"])
@@ -92,15 +93,16 @@ fn archive_of_suite(suite: &str) -> Option<Archive> {
 }
 
 /// An apt of our own for one Debian release: its lists and nothing installed.
-pub struct PrivateApt {
+pub struct PrivateApt<'a> {
     config: PathBuf,
     mirrors: Mirrors,
+    progress: &'a Progress,
 }
 
-impl PrivateApt {
+impl<'a> PrivateApt<'a> {
     /// Writes the configuration into `dir` and fetches the release's package lists, whose
     /// signatures apt checks.
-    pub fn update(dir: &Path, mirrors: Mirrors, suite: &str) -> Result<Self> {
+    pub fn update(dir: &Path, mirrors: Mirrors, suite: &str, progress: &'a Progress) -> Result<Self> {
         for sub in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(dir.join(sub)).with_context(|| format!("making {}", dir.display()))?;
         }
@@ -119,7 +121,7 @@ impl PrivateApt {
         let config = dir.join("apt.conf");
         write(&config, &configuration(dir))?;
 
-        let apt = Self { config, mirrors };
+        let apt = Self { config, mirrors, progress };
         apt.run("apt-get", &["update"]).with_context(|| {
             format!("fetching the package lists of {suite}; they are signed with a key in {keyring}")
         })?;
@@ -161,7 +163,7 @@ impl PrivateApt {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        tool::output(program, |apt| apt.arg("-c").arg(&self.config).args(arguments))
+        tool::output(program, self.progress, |apt| apt.arg("-c").arg(&self.config).args(arguments))
     }
 }
 
@@ -250,7 +252,8 @@ mod tests {
     #[test]
     fn a_line_of_apt_becomes_a_line_of_the_lock() {
         let mirrors = Mirrors::under("http://m.example");
-        let apt = PrivateApt { config: PathBuf::new(), mirrors };
+        let progress = Progress::silent();
+        let apt = PrivateApt { config: PathBuf::new(), mirrors, progress: &progress };
         let hash = "0".repeat(64);
         let line = format!(
             "'http://m.example/debian/pool/main/l/lib_2%2bb1_amd64.deb' lib_1%3a2+b1_amd64.deb 12 SHA256:{hash}"

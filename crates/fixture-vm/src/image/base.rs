@@ -99,8 +99,7 @@ impl Base {
         let lock = Lock::parse(&sources.lock)?;
         let downloads = cache.downloads()?;
         downloads.fetch(lock.packages(), mirrors, progress)?;
-        progress.step(&format!("unpacking {} packages", lock.packages().len()));
-        let pool = unpack(&recipe, lock.packages(), &downloads)?;
+        let pool = unpack(&recipe, lock.packages(), &downloads, progress)?;
 
         let scratch = cache.scratch_dir()?;
         let built = scratch.path().join("base");
@@ -142,10 +141,17 @@ impl Base {
 }
 
 /// Reads the packages, keeping what an image could want of them.
-pub fn unpack(recipe: &Recipe, packages: &[Package], downloads: &Downloads) -> Result<Pool> {
+pub fn unpack(
+    recipe: &Recipe,
+    packages: &[Package],
+    downloads: &Downloads,
+    progress: &Progress,
+) -> Result<Pool> {
+    progress.step(&format!("unpacking {} packages", packages.len()));
     let wanted: BTreeSet<&str> = recipe.files().chain([recipe.builder.program.as_str()]).collect();
     let mut pool = Pool::default();
     for package in packages {
+        progress.go_on()?;
         pool.add(&package.name, &downloads.path(package), &wanted)
             .with_context(|| format!("package {} {}", package.name, package.version))?;
     }
@@ -170,7 +176,7 @@ pub fn assemble(recipe: &Recipe, pool: &Pool, out: &Path, scratch: &Path, progre
     progress.step("writing the root file system");
     let tree = Tree::build(recipe, pool, &modules.ready(&rest))?;
     let mkfs = Mkfs::unpack(&recipe.builder, pool, scratch.join("mkfs"))?;
-    tree.write(&out.join(ROOT), &mkfs, scratch)?;
+    tree.write(&out.join(ROOT), &mkfs, scratch, progress)?;
 
     write_whole(&out.join(VMLINUX), &kernel.vmlinux)?;
     let initramfs = initramfs::base(&module_files(&modules.ready(&boot))).context("writing the initramfs")?;

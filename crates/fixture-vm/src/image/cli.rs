@@ -15,6 +15,7 @@ use super::lock::Lock;
 use super::recipe::Recipe;
 use super::update::{self, LOCK_FILE, RECIPE_FILE};
 use super::{Builder, Check, Image, Progress};
+use crate::interrupt::Interrupt;
 
 /// Build and look after guest images
 #[derive(Debug, Args)]
@@ -76,15 +77,16 @@ struct From {
 }
 
 /// Carries out the command; what it answers goes to standard output, progress to standard error.
-pub fn run(command: Command) -> Result<()> {
+pub fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
+    let progress = Progress::shown(interrupt);
     let cache = Cache::of_user()?;
     let mut out = std::io::stdout().lock();
     match command.action {
-        Action::Build(build) => self::build(build, &cache, &mut out),
+        Action::Build(build) => self::build(build, &cache, &progress, &mut out),
         Action::List => list(&cache, &mut out),
         Action::Show { image } => show(image, &cache, &mut out),
-        Action::Gc { keep, dry_run } => collect(keep, dry_run, &cache, &mut out),
-        Action::Lock(args) if args.update => update_lock(args.from, &cache, &mut out),
+        Action::Gc { keep, dry_run } => collect(keep, dry_run, &cache, &progress, &mut out),
+        Action::Lock(args) if args.update => update_lock(args.from, &cache, &progress, &mut out),
         Action::Lock(args) => Ok(out.write_all(args.from.sources()?.lock.as_bytes())?),
     }
 }
@@ -100,10 +102,10 @@ impl From {
     }
 }
 
-fn build(build: Build, cache: &Cache, out: &mut impl Write) -> Result<()> {
+fn build(build: Build, cache: &Cache, progress: &Progress, out: &mut impl Write) -> Result<()> {
     let sources = build.from.sources()?;
     let builder = Builder { sources, program: build.program, mirror: build.from.mirror };
-    let image = builder.find_or_build(cache, &Progress::shown())?;
+    let image = builder.find_or_build(cache, progress)?;
     writeln!(out, "{}", image.dir().display())?;
     Ok(())
 }
@@ -155,8 +157,13 @@ fn by_digest(digest: &str, cache: &Cache) -> Result<PathBuf> {
     }
 }
 
-fn collect(keep: usize, dry_run: bool, cache: &Cache, out: &mut impl Write) -> Result<()> {
-    let progress = Progress::shown();
+fn collect(
+    keep: usize,
+    dry_run: bool,
+    cache: &Cache,
+    progress: &Progress,
+    out: &mut impl Write,
+) -> Result<()> {
     let _lock = cache.lock_for_building(|| progress.step("waiting for a build to end"))?;
     let verb = if dry_run { "would remove" } else { "removed" };
     for image in cache.list()?.iter().skip(keep) {
@@ -182,8 +189,7 @@ fn collect(keep: usize, dry_run: bool, cache: &Cache, out: &mut impl Write) -> R
     Ok(())
 }
 
-fn update_lock(from: From, cache: &Cache, out: &mut impl Write) -> Result<()> {
-    let progress = Progress::shown();
+fn update_lock(from: From, cache: &Cache, progress: &Progress, out: &mut impl Write) -> Result<()> {
     let in_checkout = from.recipe.is_none();
     let dir = from.recipe.unwrap_or_else(|| PathBuf::from("tools/debian"));
     let recipe_path = dir.join(RECIPE_FILE);
@@ -192,10 +198,10 @@ fn update_lock(from: From, cache: &Cache, out: &mut impl Write) -> Result<()> {
     let recipe = Recipe::parse(&text).with_context(|| recipe_path.display().to_string())?;
     let mirrors = match &from.mirror {
         Some(base) => Mirrors::under(base),
-        None => Mirrors::of_this_machine()?,
+        None => Mirrors::of_this_machine(progress)?,
     };
     let _lock = cache.lock_for_building(|| progress.step("waiting for a build to end"))?;
-    let new = update::resolve(&recipe, mirrors, cache, &progress)?;
+    let new = update::resolve(&recipe, mirrors, cache, progress)?;
     let changes = update::update(&dir, &new)?;
     report_changes(&changes, &dir, in_checkout, out)
 }

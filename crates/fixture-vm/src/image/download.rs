@@ -52,8 +52,10 @@ impl Downloads {
         let mut done = 0;
         for batch in missing.chunks(BATCH) {
             let watched: Vec<PathBuf> = batch.iter().map(|p| self.partial(p)).collect();
-            let complaint = meter.while_growing(&watched, done, || self.fetch_batch(batch, &mirrors)).err();
+            let complaint =
+                meter.while_growing(&watched, done, || self.fetch_batch(batch, &mirrors, progress)).err();
             done += batch.iter().map(|p| p.size).sum::<u64>();
+            progress.go_on()?;
             for package in batch {
                 if let Err(error) = self.admit(package) {
                     failures.push(format!("  {} {}: {error:#}", package.name, package.version));
@@ -98,9 +100,9 @@ impl Downloads {
         self.dir.join("partial").join(&package.sha256)
     }
 
-    fn fetch_batch(&self, batch: &[&Package], mirrors: &Mirrors) -> Result<()> {
+    fn fetch_batch(&self, batch: &[&Package], mirrors: &Mirrors, progress: &Progress) -> Result<()> {
         // apt says "unsandboxed" when root downloads into a folder that _apt cannot enter.
-        tool::output(APT_HELPER, |helper| {
+        tool::output(APT_HELPER, progress, |helper| {
             helper.args(["-o", "APT::Sandbox::User=root", "download-file"]);
             for package in batch {
                 helper.arg(mirrors.uri(package)).arg(self.partial(package));

@@ -79,7 +79,7 @@ impl Builder {
         }
         let mirrors = || match &self.mirror {
             Some(base) => Ok(Mirrors::under(base)),
-            None => Mirrors::of_this_machine(),
+            None => Mirrors::of_this_machine(progress),
         };
         let base = Base::find_or_build(&self.sources, cache, mirrors, progress)?;
         let dir = publish(&base, &program, self.origin(&base, &program, inputs)?, cache)?;

@@ -55,7 +55,7 @@ fn build(flake: &Path, link: &Path, progress: &Progress) -> Result<PathBuf> {
         flake.display()
     );
     progress.step("building the NixOS guest with nix");
-    let built = tool::answer("nix", |nix| {
+    let built = tool::answer("nix", progress, |nix| {
         nix.args(["--extra-experimental-features", "nix-command flakes", "build", "--no-update-lock-file"]);
         nix.arg("--out-link").arg(link).arg(format!("{}#{OUTPUT}", flake.display()))
     });

@@ -84,7 +84,7 @@ fn from_checkout(script: &Path, progress: &Progress) -> Result<PathBuf> {
     }
     progress.step("building the guest program");
     let script = script.to_str().context("the checkout's path is not UTF-8")?;
-    let printed = tool::output(script, |script| script).context("building the guest program")?;
+    let printed = tool::output(script, progress, |script| script).context("building the guest program")?;
     let path = PathBuf::from(printed.trim_end());
     if !path.is_file() {
         bail!("{script} printed `{}`, which is not the guest program", path.display());

@@ -1,29 +1,38 @@
-//! Progress of an image build: a bar on a terminal, plain lines in a pipe.
+//! Progress of an image build: a bar on a terminal, plain lines in a pipe; and whether to go on.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::interrupt::Interrupt;
 
 /// How often the sizes of growing files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Where progress goes; standard error, or nowhere.
-#[derive(Debug, Clone, Copy)]
+/// Where progress goes, standard error or nowhere, and what ends it early.
 pub struct Progress {
     shown: bool,
+    interrupt: Interrupt,
 }
 
 impl Progress {
-    /// Shown on standard error.
-    pub fn shown() -> Self {
-        Self { shown: true }
+    /// Shown on standard error, until interrupted.
+    pub fn shown(interrupt: &Interrupt) -> Self {
+        Self { shown: true, interrupt: interrupt.clone() }
     }
 
     /// Shown nowhere.
+    #[cfg(test)]
     pub fn silent() -> Self {
-        Self { shown: false }
+        Self { shown: false, interrupt: Interrupt::never() }
+    }
+
+    /// An error once the user has interrupted.
+    pub fn go_on(&self) -> Result<()> {
+        Ok(self.interrupt.check()?)
     }
 
     /// Tells one step in a line of its own.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::deb::Content;
 use super::modules::Ready;
 use super::pool::Pool;
+use super::progress::Progress;
 use super::recipe::{Account, Builder, Recipe};
 use super::tool;
 
@@ -108,11 +109,11 @@ impl Tree {
 
     /// Writes the file system to `image`, padded to what an NVDIMM needs; `scratch` is a folder
     /// that the caller removes.
-    pub fn write(&self, image: &Path, mkfs: &Mkfs, scratch: &Path) -> Result<()> {
+    pub fn write(&self, image: &Path, mkfs: &Mkfs, scratch: &Path, progress: &Progress) -> Result<()> {
         let tar = scratch.join("root.tar");
         fs::write(&tar, self.to_tar().context("packing the root's tree")?)
             .context("writing the root's tree")?;
-        mkfs.run(&tar, image)?;
+        mkfs.run(&tar, image, progress)?;
         let file = fs::File::options().write(true).open(image)?;
         let padded = file.metadata()?.len().next_multiple_of(NVDIMM_ALIGNMENT);
         file.set_len(padded).with_context(|| format!("padding {}", image.display()))?;
@@ -139,10 +140,10 @@ impl Mkfs {
         Ok(Self { dir })
     }
 
-    fn run(&self, tar: &Path, image: &Path) -> Result<()> {
+    fn run(&self, tar: &Path, image: &Path, progress: &Progress) -> Result<()> {
         let loader = self.dir.join("ld-linux-x86-64.so.2");
         let loader = loader.to_str().context("the cache's path is not UTF-8")?;
-        tool::output(loader, |mkfs| {
+        tool::output(loader, progress, |mkfs| {
             mkfs.arg("--library-path").arg(&self.dir).arg(self.dir.join("mkfs.erofs"));
             mkfs.args(["--quiet", "-T0", "-U", VOLUME_ID, "--tar=f"]).arg(image).arg(tar)
         })

@@ -24,13 +24,12 @@ pub const LOCK_FILE: &str = "debian.lock";
 pub fn resolve(recipe: &Recipe, mirrors: Mirrors, cache: &Cache, progress: &Progress) -> Result<Lock> {
     let scratch = cache.scratch_dir()?;
     progress.step(&format!("reading the package lists of {}", recipe.suite));
-    let apt = PrivateApt::update(&scratch.path().join("apt"), mirrors.clone(), &recipe.suite)?;
+    let apt = PrivateApt::update(&scratch.path().join("apt"), mirrors.clone(), &recipe.suite, progress)?;
     let packages = apt.resolve(&recipe.packages())?;
 
     let downloads = cache.downloads()?;
     downloads.fetch(&packages, || Ok(mirrors), progress)?;
-    progress.step(&format!("unpacking {} packages", packages.len()));
-    let pool = base::unpack(recipe, &packages, &downloads)?;
+    let pool = base::unpack(recipe, &packages, &downloads, progress)?;
     let out = scratch.path().join("base");
     fs::create_dir(&out)?;
     base::assemble(recipe, &pool, &out, scratch.path(), progress)?;

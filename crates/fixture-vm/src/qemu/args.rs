@@ -127,6 +127,10 @@ fn boot(machine: &Machine, files: &Files, args: &mut Arguments) {
     if machine.clock == Clock::Virtual {
         cmdline += " nokaslr";
     }
+    if machine.accelerator == Accelerator::Tcg && machine.cpus == 1 {
+        // Calibrating the local APIC's timer and watching the TSC cost half of a boot; the HPET is as exact.
+        cmdline += " nolapic_timer tsc=reliable";
+    }
     if let Some(fault) = &machine.fault {
         cmdline += &format!(" fixture.fault={fault}");
     }

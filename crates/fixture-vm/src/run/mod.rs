@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
     // Dropped last to first: QEMU ends, then what it used is removed, then the folder's lock goes.
     let mut folder = RunFolder::create(&plan.work_dir)?;
     let mut log = EventLog::start(&folder.path().join(EVENTS), Progress::new(args.json))?;
-    let prepared = prepare(&plan, qemu, &folder, &mut log)?;
+    let prepared = prepare(&plan, qemu, &folder, &mut log, interrupt)?;
     if args.dry_run {
         return summary::dry_run(&plan, &prepared);
     }
@@ -66,7 +66,13 @@ struct Prepared {
     nonce: String,
 }
 
-fn prepare(plan: &Plan, qemu: Qemu, folder: &RunFolder, log: &mut EventLog) -> Result<Prepared> {
+fn prepare(
+    plan: &Plan,
+    qemu: Qemu,
+    folder: &RunFolder,
+    log: &mut EventLog,
+    interrupt: &Interrupt,
+) -> Result<Prepared> {
     log.begin(Stage::Plan)?;
     let clock = plan.input.clock;
     let decision = accel::decide(plan.accelerator, clock, &qemu, folder.path())?;
@@ -74,7 +80,7 @@ fn prepare(plan: &Plan, qemu: Qemu, folder: &RunFolder, log: &mut EventLog) -> R
     log.done(detail)?;
 
     log.begin(Stage::Image)?;
-    let image = crate::guest::find(&plan.guest)?;
+    let image = crate::guest::find(&plan.guest, interrupt)?;
     log.done(format!("{} {:.12}", image.descriptor().kind, image.digest()))?;
 
     let at = |name: &str| folder.path().join(name);
