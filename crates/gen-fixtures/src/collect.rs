@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use fixture::contract::{GPTP, LLDP, TSN};
+use fixture::lldp;
 use fixture::scenario::{MayBeEmpty, Scenario};
 use fixture::tsn::{Qcc, read_link, read_port};
-use fixture::{json, lldp};
 
 use crate::capture::{self, Capture};
 use crate::child;
@@ -43,8 +43,7 @@ pub fn collect(
         !schedules.interfaces.is_empty() || may_be_empty(MayBeEmpty::Tsn),
         "the kernel reports no gate control list, shaper or classifier on any port"
     );
-    let samples: usize =
-        synchronisation.iter().flat_map(|gptp| &gptp.ports).map(|port| port.samples.len()).sum();
+    let samples: usize = synchronisation.ports.iter().map(|port| port.samples.len()).sum();
     ensure!(
         samples > 0 || may_be_empty(MayBeEmpty::Gptp),
         "no port has measured its offset from a grandmaster"
@@ -59,8 +58,7 @@ pub fn collect(
     );
     write(LLDP, lldp::write(&neighbours))?;
     write(TSN, schedules.write())?;
-    let empty = || json::to_vec(&serde_json::json!({ "gptp": { "ports": [] } }));
-    write(GPTP, synchronisation.map_or_else(empty, |gptp| gptp.write()))?;
+    write(GPTP, synchronisation.write())?;
     Ok(summary)
 }
 

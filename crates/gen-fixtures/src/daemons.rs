@@ -73,7 +73,7 @@ impl Daemons {
     }
 
     /// What gPTP measured; the pmc sessions end.
-    pub fn synchronisation(&mut self) -> Result<Option<fixture::gptp::Gptp>> {
+    pub fn synchronisation(&mut self) -> Result<fixture::gptp::Gptp> {
         gptp::collect(std::mem::take(&mut self.followers))
     }
 }

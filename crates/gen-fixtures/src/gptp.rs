@@ -153,9 +153,9 @@ pub fn wait_for_followers(
 }
 
 /// Asks each node who its grandmaster is and in which state its ports are, ends the pmc sessions, and makes
-/// the document; nothing if no port follows.
-pub fn collect(followers: Vec<Follower>) -> Result<Option<Gptp>> {
-    let mut document: Option<Gptp> = None;
+/// the document.
+pub fn collect(followers: Vec<Follower>) -> Result<Gptp> {
+    let mut document = Gptp::default();
     for mut follower in followers {
         let samples = follower.samples()?;
         let state = follower.ask_state()?;
@@ -163,13 +163,13 @@ pub fn collect(followers: Vec<Follower>) -> Result<Option<Gptp>> {
         pmc.finish(SOON)?;
         let (grandmaster, domain) = master_of(&state, &node)?;
         check_follows(&state, &node, &port, number)?;
-        let document = document.get_or_insert_with(|| Gptp { grandmaster, domain, ports: Vec::new() });
         ensure!(
-            (document.grandmaster, document.domain) == (grandmaster, domain),
-            "{node} follows {grandmaster} in domain {domain}, others {} in domain {}",
-            document.grandmaster,
-            document.domain
+            document.grandmaster.is_none_or(|other| other == grandmaster)
+                && document.domain.is_none_or(|other| other == domain),
+            "{node} follows {grandmaster} in domain {domain}, others another"
         );
+        document.grandmaster = Some(grandmaster);
+        document.domain = Some(domain);
         document.ports.push(PortSync { name: port.to_string(), samples });
     }
     Ok(document)
