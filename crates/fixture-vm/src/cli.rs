@@ -107,6 +107,9 @@ pub struct RunArgs {
     /// Virtual CPUs
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub cpus: u8,
+    /// Boot the guest, even where a saved one could be continued, and save none
+    #[arg(long)]
+    pub cold: bool,
     /// Print events and result as JSON, one object a line
     #[arg(long)]
     pub json: bool,

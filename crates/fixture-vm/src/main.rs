@@ -17,6 +17,7 @@ mod qemu;
 mod run;
 mod trace;
 mod verify;
+mod warm;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,10 +4,7 @@
 //! |---|---|
 //! | `fixture.root=/dev/pmem0` | the block device that holds the root; without it the guest stays where it is |
 //! | `fixture.rootfstype=erofs` | its file system |
-//! | `fixture.hold=MS` | after `ready`, be busy for so many milliseconds before the scenario is read |
 //! | `fixture.fault=KIND@STEP` | for tests of the host: break, see [`crate::fault`] |
-
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -18,8 +15,6 @@ use crate::fault::Fault;
 pub struct CommandLine {
     /// Root device and its file system.
     pub root: Option<(String, String)>,
-    /// How long the guest stays at `ready`.
-    pub hold: Duration,
     /// Where to break.
     pub fault: Option<Fault>,
 }
@@ -38,12 +33,6 @@ impl CommandLine {
             match word {
                 "fixture.root" => root = Some(value),
                 "fixture.rootfstype" => kind = value,
-                "fixture.hold" => {
-                    let ms = value
-                        .parse()
-                        .with_context(|| format!("{word}={value}: not a number of milliseconds"))?;
-                    line.hold = Duration::from_millis(ms);
-                }
                 "fixture.fault" => {
                     line.fault = Some(value.parse().with_context(|| format!("{word}={value}"))?)
                 }
@@ -66,12 +55,9 @@ mod tests {
 
     #[test]
     fn words_of_others_are_passed_over_and_unknown_ones_of_ours_are_not() {
-        let line =
-            CommandLine::parse("console=ttyS0 quiet fixture.root=/dev/vda fixture.hold=250\n").unwrap();
+        let line = CommandLine::parse("console=ttyS0 quiet fixture.root=/dev/vda\n").unwrap();
         assert_eq!(line.root, Some(("/dev/vda".into(), "erofs".into())));
-        assert_eq!(line.hold, Duration::from_millis(250));
         assert_eq!(CommandLine::parse("quiet").unwrap(), CommandLine::default());
         assert!(CommandLine::parse("fixture.rot=/dev/vda").unwrap_err().to_string().contains("fixture.rot"));
-        assert!(CommandLine::parse("fixture.hold=long").is_err());
     }
 }

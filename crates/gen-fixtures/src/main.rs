@@ -20,6 +20,7 @@ mod lldp;
 mod netns;
 mod observe;
 mod plan;
+mod random;
 mod scene;
 mod talk;
 mod tools;
@@ -77,10 +78,13 @@ fn generate(init: bool, events: &Events) -> Result<()> {
         Ok(((tools, versions), detail))
     })?;
     events.send(What::Ready);
-    hold(line);
+    // Told completely before the machine stands still.
+    events.flush();
+    boot::pause::pause()?;
 
     let input = run.step(Step::Input, || {
         let input = input::read()?;
+        random::mix(input.seed)?;
         let detail =
             format!("{} on the {} clock, seed {}", input.scenario.name, input.clock.name(), input.seed);
         Ok((input, detail))
@@ -141,15 +145,6 @@ impl Run<'_> {
         let (value, detail) = act()?;
         self.events.send(What::StepDone { step, detail });
         Ok(value)
-    }
-}
-
-/// Stays busy, so that the host has time to save the guest before it reads the scenario. Every run on the
-/// same command line does the same here, so a saved guest goes on exactly as one that was never saved.
-fn hold(line: &CommandLine) {
-    let end = clock::monotonic() + line.hold.as_nanos() as u64;
-    while clock::monotonic() < end {
-        std::hint::spin_loop();
     }
 }
 

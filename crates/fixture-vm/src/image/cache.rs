@@ -42,6 +42,11 @@ impl Cache {
         Ok(Self { dir })
     }
 
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Finished images, each in a folder named by its digest.
     pub fn images(&self) -> PathBuf {
         self.dir.join("images")

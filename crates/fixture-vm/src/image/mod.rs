@@ -35,7 +35,7 @@ use anyhow::{Context, Result};
 use fixture::contract;
 use sha2::{Digest, Sha256};
 
-pub use self::cache::Cache;
+pub use self::cache::{Cache, folders};
 pub use self::descriptor::Descriptor;
 pub use self::opened::{Check, Image};
 pub use self::progress::Progress;

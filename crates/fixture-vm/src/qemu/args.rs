@@ -11,6 +11,12 @@ use crate::accel::Accelerator;
 /// The file descriptor under which QEMU finds its end of the monitor's socket.
 pub const MONITOR_FD: i32 = 3;
 
+/// The name of the drive that saved guests are in.
+const SAVED_DRIVE: &str = "saved";
+
+/// The name a guest is saved under: it is ready for the scenario.
+pub const SAVED_AS: &str = "ready";
+
 /// When the guest's real-time clock begins on the virtual clock.
 const EPOCH: &str = "2026-01-01T00:00:00";
 
@@ -21,8 +27,6 @@ pub struct Machine {
     pub clock: Clock,
     /// What runs the guest's code.
     pub accelerator: Accelerator,
-    /// Feeds RDRAND and the kernel's random seed on the virtual clock.
-    pub seed: u64,
     /// Guest memory in MiB, the root's mapping not counted.
     pub memory_mib: u32,
     /// Virtual CPUs.
@@ -56,6 +60,17 @@ pub struct Files {
     pub nonce: PathBuf,
     /// The folder shared over 9p.
     pub share: PathBuf,
+    /// Where the guest can be saved, or is continued from.
+    pub saved: Option<Saved>,
+}
+
+/// A qcow2 file for a saved guest. The guest does not see it.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The file.
+    pub disk: PathBuf,
+    /// Whether a guest is in it, to be continued.
+    pub resume: bool,
 }
 
 impl Files {
@@ -72,6 +87,7 @@ impl Files {
             scenario: name("scenario"),
             nonce: name("nonce"),
             share: name("share"),
+            saved: None,
         }
     }
 }
@@ -84,9 +100,10 @@ pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     processor_and_clock(machine, &mut args);
     boot(machine, files, &mut args);
     root(machine, files, &mut args);
-    // Serial ports backed by files are written as the guest writes, so they disturb no clock.
-    args.option("-chardev", "file,id=console,path=", &files.console, "");
-    args.option("-chardev", "file,id=events,path=", &files.events, "");
+    // Serial ports backed by files are written as the guest writes, so they disturb no clock. What a saved
+    // guest had written is there already.
+    args.option("-chardev", "file,id=console,append=on,path=", &files.console, "");
+    args.option("-chardev", "file,id=events,append=on,path=", &files.events, "");
     args.words("-serial chardev:console -serial chardev:events");
     args.words(&format!("-chardev socket,id=qmp,fd={MONITOR_FD} -mon chardev=qmp,mode=control"));
     args.words("-device pvpanic");
@@ -94,6 +111,14 @@ pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     args.option("-fw_cfg", &format!("name={},file=", input::NONCE_KEY), &files.nonce, "");
     args.option("-fsdev", "local,id=share,security_model=none,multidevs=remap,path=", &files.share, "");
     args.words(&format!("-device virtio-9p-pci,fsdev=share,mount_tag={}", handover::SHARE_TAG));
+    if let Some(saved) = &files.saved {
+        // What is lost in a crash of the host is made again.
+        let before = format!("if=none,id={SAVED_DRIVE},format=qcow2,cache=unsafe,file=");
+        args.option("-drive", &before, &saved.disk, "");
+        if saved.resume {
+            args.words(&format!("-loadvm {SAVED_AS}"));
+        }
+    }
     args.0
 }
 
@@ -113,7 +138,8 @@ fn processor_and_clock(machine: &Machine, args: &mut Arguments) {
             args.words(&format!("-m {}M,slots=1,maxmem={most}M", machine.memory_mib));
             // Recording holds the lock that makes an idle guest's clock exact; the record itself is not needed.
             args.words("-icount shift=0,sleep=off,rr=record,rrfile=/dev/null");
-            args.words(&format!("-rtc base={EPOCH},clock=vm -seed {}", machine.seed));
+            // The seed of the run comes with the scenario: up to there all runs of an image are one.
+            args.words(&format!("-rtc base={EPOCH},clock=vm -seed 1"));
         }
     }
 }
@@ -186,7 +212,6 @@ mod tests {
         Machine {
             clock,
             accelerator: Accelerator::Tcg,
-            seed: 42,
             memory_mib: 512,
             cpus: 1,
             cmdline: "quiet fixture.rootfstype=erofs".into(),
@@ -209,6 +234,17 @@ mod tests {
     #[test]
     fn the_real_clock_has_a_disk_with_an_overlay() {
         insta::assert_snapshot!(shown(&arguments(&machine(Clock::Real), &Files::named())));
+    }
+
+    #[test]
+    fn a_saved_guest_is_continued_on_the_same_machine() {
+        let saved =
+            |resume| Files { saved: Some(Saved { disk: "<saved>".into(), resume }), ..Files::named() };
+        let cold = arguments(&machine(Clock::Virtual), &Files::named());
+        let saving = arguments(&machine(Clock::Virtual), &saved(false));
+        let warm = arguments(&machine(Clock::Virtual), &saved(true));
+        assert!(saving.starts_with(&cold) && warm.starts_with(&saving));
+        insta::assert_snapshot!(shown(&warm[cold.len()..]));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use qapi::qmp::{self, Event, RunState};
 use qapi::{Qmp, Stream};
 
-/// How long QEMU may take to answer: its main loop is never busy for so long.
-const ANSWER: Duration = Duration::from_secs(20);
+/// How long QEMU may take to answer: saving a guest or reading it back is the longest it is ever busy.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// The monitor of one QEMU.
 pub struct Monitor {
@@ -64,6 +64,22 @@ impl Monitor {
             notices.push(Notice::Gone);
         }
         Ok(notices)
+    }
+
+    /// Saves the paused guest under a name into the one drive that can hold it.
+    pub fn save(&mut self, name: &str) -> Result<()> {
+        let command_line = format!("savevm {name}");
+        let said = self.qmp.execute(&qmp::human_monitor_command { command_line, cpu_index: None });
+        // The command says nothing where it succeeds.
+        let said = said.context("saving the guest")?;
+        ensure!(said.trim().is_empty(), "saving the guest: QEMU says {}", said.trim());
+        Ok(())
+    }
+
+    /// Lets the paused guest go on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.qmp.execute(&qmp::cont {}).context("letting the guest go on")?;
+        Ok(())
     }
 
     fn status(&mut self) -> Option<RunState> {

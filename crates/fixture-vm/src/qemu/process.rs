@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Pid, dup2_raw};
 
-use super::args::MONITOR_FD;
+use super::args::{MONITOR_FD, SAVED_AS};
 use super::monitor::{Monitor, Notice};
 use crate::child::{self, Process};
 
@@ -69,6 +69,20 @@ impl Running {
         Ok(notices)
     }
 
+    /// Saves the paused guest into the drive it was given for that.
+    pub fn save(&mut self) -> Result<()> {
+        self.monitor()?.save(SAVED_AS)
+    }
+
+    /// Lets the paused guest go on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.monitor()?.resume()
+    }
+
+    fn monitor(&mut self) -> Result<&mut Monitor> {
+        self.monitor.as_mut().context("QEMU's monitor is gone")
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.process.wait(Duration::ZERO)
@@ -92,13 +106,20 @@ pub fn overlay(qemu_img: &Path, base: &Path, at: &Path) -> Result<()> {
     let base = base.canonicalize().with_context(|| format!("resolving {}", base.display()))?;
     let mut command = child::command(qemu_img);
     command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&base).arg(at);
+    create(command).with_context(|| format!("making the overlay over {}", base.display()))
+}
+
+/// Makes an empty disk for a guest to be saved into; its size is of no matter to what is saved.
+pub fn empty_disk(qemu_img: &Path, at: &Path) -> Result<()> {
+    let mut command = child::command(qemu_img);
+    command.args(["create", "-q", "-f", "qcow2"]).arg(at).arg("64K");
+    create(command).context("making a disk for the saved guest")
+}
+
+fn create(command: std::process::Command) -> Result<()> {
     let output = child::output(command, Duration::from_secs(60))?;
     if !output.status.success() {
-        bail!(
-            "making the overlay over {}: {}",
-            base.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub enum Stage {
     Image,
     /// From QEMU's start until the guest is ready for the scenario.
     Boot,
+    /// The booted guest is saved for later runs.
+    Save,
     /// From the scenario read to the fixtures made.
     Scenario,
     /// The set is written to the share; the guest powers off.
@@ -40,6 +42,7 @@ impl Stage {
             Stage::Plan => "plan",
             Stage::Image => "image",
             Stage::Boot => "boot",
+            Stage::Save => "save",
             Stage::Scenario => "scenario",
             Stage::HandOver => "hand-over",
             Stage::Collect => "collect",

@@ -1,5 +1,6 @@
 //! A run: plan, image, boot, wait, collect, verify, publish.
 
+mod boot;
 pub mod closure;
 pub mod events;
 pub mod folder;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fixture::contract::handover::Status;
-use fixture::contract::manifest::{Guest, Manifest, Run};
+use fixture::contract::manifest::{Closure, Guest, Manifest, Run};
 use fixture::contract::{self, CONSOLE, EVENTS, MANIFEST, SCENARIO, TIMELINE};
 use fixture::scenario::Clock;
 use fixture::verify::Report;
@@ -30,9 +31,9 @@ use crate::cli::RunArgs;
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::qemu::args::{self, Files, Machine};
+use crate::qemu::args::{Files, Machine};
 use crate::qemu::binary::{self, Qemu};
-use crate::qemu::process::{self, Running};
+use crate::qemu::process;
 
 /// Runs a scenario; afterwards its fixture set is in place, or nothing has changed.
 pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
@@ -48,7 +49,7 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
     if plan.keep {
         folder.keep();
     }
-    let result = boot(&plan, &prepared, &folder, &mut log, interrupt)
+    let result = boot::boot(&plan, &prepared, &folder, &mut log, interrupt)
         .and_then(|()| deliver(&plan, &prepared, &folder, &mut log, interrupt));
     match result {
         Ok(report) => summary::show(&plan, &report, &log, args.json),
@@ -62,6 +63,7 @@ struct Prepared {
     image: Image,
     machine: Machine,
     files: Files,
+    closure: Closure,
     share: Share,
     nonce: String,
 }
@@ -99,7 +101,6 @@ fn prepare(
     let machine = Machine {
         clock,
         accelerator: decision.accelerator,
-        seed: plan.input.seed,
         memory_mib: plan.memory_mib,
         cpus: plan.cpus,
         cmdline: image.cmdline().to_owned(),
@@ -116,31 +117,10 @@ fn prepare(
         scenario: at("scenario"),
         nonce: at("nonce"),
         share: share.path().to_owned(),
+        saved: None,
     };
-    Ok(Prepared { qemu, image, machine, files, share, nonce })
-}
-
-/// Boots the guest and waits until it has handed over and powered off.
-fn boot(
-    plan: &Plan,
-    prepared: &Prepared,
-    folder: &RunFolder,
-    log: &mut EventLog,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let Prepared { qemu, machine, files, .. } = prepared;
-    log.begin(Stage::Boot)?;
-    for file in [&files.console, &files.events] {
-        fs::write(file, "").with_context(|| format!("making {}", file.display()))?;
-    }
-    let arguments = args::arguments(machine, files);
-    let mut running = Running::start(&qemu.path, &arguments, &folder.path().join("qemu.stderr"))?;
-    folder.note_qemu(running.pid())?;
-    let watched = watch::watch(&mut running, &files.events, &files.console, &plan.deadlines, log, interrupt);
-    // Ended before anything else is looked at, so that nothing writes to the share any more.
-    running.end()?;
-    watched?;
-    log.done("")
+    let closure = closure(&plan.input, &image, &qemu, &machine)?;
+    Ok(Prepared { qemu, image, machine, files, closure, share, nonce })
 }
 
 /// Collects the set, verifies it and puts it in place.
@@ -188,7 +168,7 @@ fn add_origin(plan: &Plan, prepared: &Prepared, status: Status, set: &Path, log:
         seed: plan.input.seed,
         window_ns: status.window_ns,
         files,
-        closure: closure(&plan.input, &prepared.image, &prepared.qemu, &prepared.machine)?,
+        closure: prepared.closure.clone(),
         guest: Guest {
             kind: prepared.image.descriptor().kind.clone(),
             kernel: status.kernel,

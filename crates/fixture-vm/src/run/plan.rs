@@ -32,6 +32,8 @@ pub struct Plan {
     pub memory_mib: u32,
     /// Virtual CPUs.
     pub cpus: u8,
+    /// Whether the guest may be continued from a saved one, and saved for later runs.
+    pub warm: bool,
     /// How long things may take.
     pub deadlines: Deadlines,
     /// Whether the run folder stays.
@@ -76,6 +78,7 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
         accelerator: args.accel,
         memory_mib: args.memory,
         cpus: args.cpus,
+        warm: clock == Clock::Virtual && !args.cold && args.fault.is_none(),
         deadlines,
         keep: args.keep,
         work_dir: super::folder::base(args.work_dir.as_deref()),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -38,71 +39,115 @@ const TICK: Duration = Duration::from_millis(20);
 /// How many lines of the console a failure shows.
 const CONSOLE_LINES: usize = 12;
 
-/// Watches until the guest has powered off after handing over; anything else is an error.
-pub fn watch(
-    qemu: &mut Running,
-    events: &Path,
-    console: &Path,
-    deadlines: &Deadlines,
-    log: &mut EventLog,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let mut guest = Guest::new(events, deadlines)?;
-    let failed = |text: String| -> anyhow::Error { GuestFailed(with_console(text, console)).into() };
-    loop {
-        interrupt.check()?;
-        let notices = qemu.listen(TICK)?;
-        // QEMU is asked first and the events read after: what a dead guest said is all there.
-        let ended = qemu.ended()?;
-        guest.hear(log)?;
-        if let Some(failure) = &guest.failure {
-            if ended.is_some() || guest.last_word.elapsed() > POWER_OFF {
-                return Err(failed(told(failure)));
+/// Watches one guest from its boot to its end.
+pub struct Watch<'a> {
+    guest: Guest,
+    console: &'a Path,
+    deadlines: &'a Deadlines,
+    interrupt: &'a Interrupt,
+}
+
+/// How far to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Ready,
+    HandedOver,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch; the deadline of the boot runs from here.
+    pub fn begin(
+        events: &Path,
+        console: &'a Path,
+        deadlines: &'a Deadlines,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self> {
+        Ok(Self { guest: Guest::new(events, deadlines)?, console, deadlines, interrupt })
+    }
+
+    /// Watches until the guest is ready for the scenario and has paused its machine.
+    pub fn until_ready(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+        self.watch(Until::Ready, qemu, log)
+    }
+
+    /// Watches until the guest has powered off after handing over; anything else is an error.
+    pub fn until_handed_over(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+        self.guest.scenario_begins(self.deadlines);
+        self.watch(Until::HandedOver, qemu, log)
+    }
+
+    fn watch(&mut self, until: Until, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+        loop {
+            self.interrupt.check()?;
+            let notices = qemu.listen(TICK)?;
+            // QEMU is asked first and the events read after: what a dead guest said is all there.
+            let ended = qemu.ended()?;
+            self.guest.hear(log)?;
+            if let Some(failure) = &self.guest.failure {
+                if ended.is_some() || self.guest.last_word.elapsed() > POWER_OFF {
+                    return Err(self.failed(told(failure)));
+                }
+            }
+            let pausing = until == Until::Ready && self.guest.ready;
+            for notice in notices {
+                match notice {
+                    // The device that pauses the guest takes every event for a panic.
+                    Notice::Panicked if pausing => {}
+                    Notice::Paused(RunState::guest_panicked) if pausing => return Ok(()),
+                    notice => self.take(notice, qemu)?,
+                }
+            }
+            if let Some(status) = ended {
+                return self.ended(status, qemu);
+            }
+            if let Some(text) = self.guest.overdue(self.deadlines) {
+                return Err(TimedOut(with_console(text, self.console)).into());
             }
         }
-        for notice in notices {
-            match notice {
-                Notice::Panicked => return Err(failed(panicked(&guest, console))),
-                // Before its pvpanic driver is there, a kernel that panics can only restart.
-                Notice::ShutDown(reason) if reason.contains("reset") && panic_line(console).is_some() => {
-                    return Err(failed(panicked(&guest, console)));
-                }
-                Notice::Paused(RunState::internal_error) => {
-                    let text = format!(
-                        "QEMU stopped the guest {} (internal-error): the accelerator cannot run this guest; use --accel tcg\n{}",
-                        guest.place(),
-                        qemu.stderr()
-                    );
-                    return Err(failed(text));
-                }
-                // A guest that panics is paused too; the notice of the panic is the one to tell.
-                Notice::Paused(RunState::guest_panicked | RunState::shutdown) => {}
-                Notice::Paused(state) => {
-                    return Err(failed(format!("QEMU paused the guest {} ({state:?})", guest.place())));
-                }
-                Notice::ShutDown(reason) if reason.contains("reset") => {
-                    return Err(failed(format!("the guest restarted {} ({reason})", guest.place())));
-                }
-                Notice::ShutDown(_) | Notice::Gone => {}
+    }
+
+    /// Takes what QEMU says of the machine, as far as it is not what was waited for.
+    fn take(&self, notice: Notice, qemu: &Running) -> Result<()> {
+        let place = self.guest.place();
+        match notice {
+            Notice::Panicked => Err(self.failed(panicked(&self.guest, self.console))),
+            // Before its pvpanic driver is there, a kernel that panics can only restart.
+            Notice::ShutDown(reason) if reason.contains("reset") && panic_line(self.console).is_some() => {
+                Err(self.failed(panicked(&self.guest, self.console)))
             }
+            Notice::Paused(RunState::internal_error) => Err(self.failed(format!(
+                "QEMU stopped the guest {place} (internal-error): the accelerator cannot run this guest; use --accel tcg\n{}",
+                qemu.stderr()
+            ))),
+            // A guest that panics is paused too; the notice of the panic is the one to tell.
+            Notice::Paused(RunState::guest_panicked | RunState::shutdown) => Ok(()),
+            Notice::Paused(state) => Err(self.failed(format!("QEMU paused the guest {place} ({state:?})"))),
+            Notice::ShutDown(reason) if reason.contains("reset") => {
+                Err(self.failed(format!("the guest restarted {place} ({reason})")))
+            }
+            Notice::ShutDown(_) | Notice::Gone => Ok(()),
         }
-        if let Some(status) = ended {
-            if guest.handed_over {
-                return Ok(());
-            }
-            if status.success() {
-                return Err(failed(format!("the guest powered off {} without a word", guest.place())));
-            }
-            let mut text = format!("QEMU died {} ({status})", guest.place());
-            let stderr = qemu.stderr();
-            if !stderr.is_empty() {
-                text += &format!(":\n{stderr}");
-            }
-            return Err(failed(text));
+    }
+
+    /// QEMU has ended, as it should or not.
+    fn ended(&self, status: ExitStatus, qemu: &Running) -> Result<()> {
+        if self.guest.handed_over {
+            return Ok(());
         }
-        if let Some(text) = guest.overdue(deadlines) {
-            return Err(TimedOut(with_console(text, console)).into());
+        let place = self.guest.place();
+        if status.success() {
+            return Err(self.failed(format!("the guest powered off {place} without a word")));
         }
+        let mut text = format!("QEMU died {place} ({status})");
+        let stderr = qemu.stderr();
+        if !stderr.is_empty() {
+            text += &format!(":\n{stderr}");
+        }
+        Err(self.failed(text))
+    }
+
+    fn failed(&self, text: String) -> anyhow::Error {
+        GuestFailed(with_console(text, self.console)).into()
     }
 }
 
@@ -114,7 +159,7 @@ struct Guest {
     step: Option<Step>,
     stage_ends: Instant,
     hand_over_ends: Duration,
-    scenario_ends: Duration,
+    ready: bool,
     last_word: Instant,
     failure: Option<Failure>,
     handed_over: bool,
@@ -130,7 +175,7 @@ impl Guest {
             step: None,
             stage_ends: Instant::now() + deadlines.boot,
             hand_over_ends: deadlines.hand_over,
-            scenario_ends: deadlines.scenario,
+            ready: false,
             last_word: Instant::now(),
             failure: None,
             handed_over: false,
@@ -173,23 +218,26 @@ impl Guest {
                 );
                 return Err(GuestFailed(message).into());
             }
+            What::Ready => self.ready = true,
             What::StepStarted { step } => self.step = Some(*step),
             What::Failed(failure) => self.failure = Some(failure.clone()),
             What::Done => self.handed_over = true,
             _ => {}
         }
-        let next = match &event.what {
-            What::Ready => Some((Stage::Scenario, self.scenario_ends)),
-            What::StepStarted { step: Step::HandOver } => Some((Stage::HandOver, self.hand_over_ends)),
-            _ => None,
-        };
+        let hand_over = matches!(event.what, What::StepStarted { step: Step::HandOver });
         log.guest(event)?;
-        if let Some((stage, within)) = next {
+        if hand_over {
             log.done("")?;
-            log.begin(stage)?;
-            self.stage_ends = Instant::now() + within;
+            log.begin(Stage::HandOver)?;
+            self.stage_ends = Instant::now() + self.hand_over_ends;
         }
         Ok(())
+    }
+
+    /// The guest goes on with the scenario now.
+    fn scenario_begins(&mut self, deadlines: &Deadlines) {
+        self.last_word = Instant::now();
+        self.stage_ends = self.last_word + deadlines.scenario;
     }
 
     /// Where the guest is, for messages.

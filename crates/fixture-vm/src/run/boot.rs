@@ -1,0 +1,162 @@
+//! From QEMU's start to the guest's power-off: cold, or from a saved guest; a cold boot saves one for the next.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use fixture::contract::manifest::Closure;
+
+use super::Prepared;
+use super::events::{EventLog, Stage};
+use super::folder::RunFolder;
+use super::plan::Plan;
+use super::share::sha256;
+use super::watch::Watch;
+use crate::image::Cache;
+use crate::interrupt::Interrupt;
+use crate::qemu::args::{self, Files, Saved};
+use crate::qemu::binary;
+use crate::qemu::process::{self, Running};
+use crate::warm::{Said, Store};
+
+/// Boots the guest and waits until it has handed over and powered off.
+pub fn boot(
+    plan: &Plan,
+    prepared: &Prepared,
+    folder: &RunFolder,
+    log: &mut EventLog,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let site = Site { plan, prepared, folder, interrupt };
+    log.begin(Stage::Boot)?;
+    if !plan.warm {
+        return site.cold(None, log);
+    }
+    let warm = Warm::of(prepared, folder)?;
+    if warm.take()? {
+        match site.start(Some(warm.drive(true))) {
+            Ok(running) => return site.continued(running, log),
+            // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
+            Err(error) => warm.discard(&error)?,
+        }
+    }
+    site.cold(Some(&warm), log)
+}
+
+/// What a boot is given.
+struct Site<'a> {
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    folder: &'a RunFolder,
+    interrupt: &'a Interrupt,
+}
+
+impl Site<'_> {
+    /// From power-on; saves the guest when it is ready, where there is a place for it.
+    fn cold(&self, warm: Option<&Warm>, log: &mut EventLog) -> Result<()> {
+        let files = &self.prepared.files;
+        for file in [&files.console, &files.events] {
+            fs::write(file, "").with_context(|| format!("making {}", file.display()))?;
+        }
+        if let Some(warm) = warm {
+            process::empty_disk(&binary::qemu_img()?, &warm.disk)?;
+        }
+        let mut running = self.start(warm.map(|warm| warm.drive(false)))?;
+        let mut watch = self.watch()?;
+        watch.until_ready(&mut running, log)?;
+        log.done("")?;
+        let said = warm.map(|_| self.save(&mut running, log)).transpose()?;
+        running.resume()?;
+        self.finish(running, watch, log)?;
+        if let (Some(warm), Some(said)) = (warm, said) {
+            warm.add(&said);
+        }
+        Ok(())
+    }
+
+    /// From where a saved guest was ready.
+    fn continued(&self, running: Running, log: &mut EventLog) -> Result<()> {
+        let watch = self.watch()?;
+        log.done("continued from a saved guest")?;
+        self.finish(running, watch, log)
+    }
+
+    /// From the scenario to the end of QEMU.
+    fn finish(&self, mut running: Running, mut watch: Watch, log: &mut EventLog) -> Result<()> {
+        log.begin(Stage::Scenario)?;
+        let watched = watch.until_handed_over(&mut running, log);
+        // Ended before anything else is looked at, so that nothing writes to the share any more.
+        running.end()?;
+        watched?;
+        log.done("")
+    }
+
+    fn save(&self, running: &mut Running, log: &mut EventLog) -> Result<Said> {
+        let files = &self.prepared.files;
+        log.begin(Stage::Save)?;
+        running.save()?;
+        let read = |file| fs::read(file).context("reading what the guest has written");
+        let said = Said { console: read(&files.console)?, events: read(&files.events)? };
+        log.done("later runs continue from here")?;
+        Ok(said)
+    }
+
+    fn start(&self, saved: Option<Saved>) -> Result<Running> {
+        let Prepared { qemu, machine, files, .. } = self.prepared;
+        let arguments = args::arguments(machine, &Files { saved, ..files.clone() });
+        let mut running = Running::start(&qemu.path, &arguments, &self.folder.path().join("qemu.stderr"))?;
+        self.folder.note_qemu(running.pid())?;
+        if let Some(status) = running.ended()? {
+            bail!("QEMU ended as it started ({status}): {}", running.stderr());
+        }
+        Ok(running)
+    }
+
+    fn watch(&self) -> Result<Watch<'_>> {
+        let files = &self.prepared.files;
+        Watch::begin(&files.events, &files.console, &self.plan.deadlines, self.interrupt)
+    }
+}
+
+/// The saved guest that belongs to this run, or its place.
+struct Warm {
+    store: Store,
+    key: String,
+    disk: PathBuf,
+    console: PathBuf,
+    events: PathBuf,
+}
+
+impl Warm {
+    fn of(prepared: &Prepared, folder: &RunFolder) -> Result<Self> {
+        // All that decides what the guest is when it is ready: everything but the scenario.
+        let booted = Closure { digest: String::new(), input: String::new(), ..prepared.closure.clone() };
+        Ok(Self {
+            store: Store::of(&Cache::of_user()?)?,
+            key: sha256(&serde_json::to_vec(&booted).context("writing the closure as JSON")?),
+            disk: folder.path().join("saved.qcow2"),
+            console: prepared.files.console.clone(),
+            events: prepared.files.events.clone(),
+        })
+    }
+
+    fn take(&self) -> Result<bool> {
+        self.store.take(&self.key, &self.disk, &self.console, &self.events)
+    }
+
+    fn drive(&self, resume: bool) -> Saved {
+        Saved { disk: self.disk.clone(), resume }
+    }
+
+    fn discard(&self, why: &anyhow::Error) -> Result<()> {
+        eprintln!("fixture-vm: the saved guest could not be continued, so it is made again: {why:#}");
+        self.store.discard(&self.key)
+    }
+
+    /// A cache that takes no more is no reason to fail a run that has made its fixtures.
+    fn add(&self, said: &Said) {
+        if let Err(error) = self.store.add(&self.key, &self.disk, said) {
+            eprintln!("fixture-vm: the booted guest is not kept for later runs: {error:#}");
+        }
+    }
+}
