@@ -1,13 +1,16 @@
 //! ptp4l: one per node with gPTP; and pmc, which asks each following node how far it is from its master.
 
+mod measured;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fixture::gptp::{Gptp, PortSync, Sample, pmc};
+use fixture::gptp::{ClockIdentity, Gptp, PortSync, Sample, pmc};
 use fixture::scenario::Scenario;
 use fixture::value::PortName;
 
+use self::measured::measured;
 use crate::child::Daemon;
 use crate::clock;
 use crate::plan::{NodePlan, WORK, ptp4l_socket};
@@ -60,6 +63,8 @@ pub struct Follower {
     node: String,
     /// ptp4l counts ports from 1, in the order of its configuration.
     number: u16,
+    /// Time between two measurements of the path delay.
+    pdelay_ns: u64,
     answers: PathBuf,
     pmc: Daemon,
 }
@@ -72,7 +77,10 @@ impl Follower {
         let log = work::scratch("ptp4l").join(format!("{}.pmc.log", node.name));
         let argv = pmc_command(&node.name, tools);
         let pmc = Daemon::start_with_input(&argv, &answers, &log)?;
-        Ok(Self { port: port.clone(), node: node.name.clone(), number: number as u16, answers, pmc })
+        let log_interval = node.gptp.as_ref().map_or(0, |gptp| gptp.log_pdelay_req_interval);
+        let pdelay_ns = (1e9 * f64::from(log_interval).exp2()) as u64;
+        let (port, node) = (port.clone(), node.name.clone());
+        Ok(Self { port, node, number: number as u16, pdelay_ns, answers, pmc })
     }
 
     /// The port.
@@ -80,21 +88,16 @@ impl Follower {
         &self.port
     }
 
-    /// Asks for the present offset; the answer comes with a later [`Follower::samples`].
+    /// Asks for the present offset; the answer comes with a later [`Follower::measured`].
     pub fn ask(&mut self) -> Result<()> {
         self.pmc.check()?;
         self.pmc.ask(QUESTION)
     }
 
-    /// What was measured until now. Before it knows the path delay, ptp4l reports when a Sync arrived with an
-    /// offset that was never set: such zeros at the beginning are no measurements.
-    pub fn samples(&self) -> Result<Vec<Sample>> {
-        let answers = self.read_answers()?;
-        let mut samples =
-            pmc::samples(&answers).with_context(|| format!("reading {}", self.answers.display()))?;
-        let unset = samples.iter().take_while(|sample| sample.sync_error_ns == 0).count();
-        samples.drain(..unset);
-        Ok(samples)
+    /// The grandmaster that the node follows, and what was measured against it until now.
+    pub fn measured(&self) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
+        let measured = measured(&self.read_answers()?, self.pdelay_ns);
+        measured.with_context(|| format!("reading {}", self.answers.display()))
     }
 
     /// Who the node's grandmaster is, and in which state its ports are. One question after the other: pmc
@@ -119,7 +122,7 @@ impl Follower {
     }
 }
 
-/// Waits until every following port has measured its offset from the grandmaster; the pmc sessions that
+/// Waits until every following port has measured its offset from one and the same grandmaster; the pmc sessions that
 /// watched it go on.
 pub fn wait_for_followers(
     ptp4ls: &mut [Ptp4l],
@@ -140,14 +143,21 @@ pub fn wait_for_followers(
     clock::wait_until(within, POLL, || {
         ptp4ls.iter_mut().try_for_each(Ptp4l::check)?;
         let mut missing = Vec::new();
+        let mut masters = Vec::new();
         for follower in &mut followers {
             follower.ask()?;
-            if follower.samples()?.is_empty() {
-                missing.push(format!("{} of {}", follower.port, follower.node));
+            match follower.measured()? {
+                Some((master, samples)) if !samples.is_empty() => masters.push(master),
+                _ => missing.push(format!("{} of {}", follower.port, follower.node)),
             }
         }
-        let text = || format!("no offset from the grandmaster yet: {}", missing.join(", "));
-        Ok(if missing.is_empty() { Ok(()) } else { Err(text()) })
+        Ok(if !missing.is_empty() {
+            Err(format!("no offset from a grandmaster yet: {}", missing.join(", ")))
+        } else if masters.windows(2).any(|pair| pair[0] != pair[1]) {
+            Err("the nodes do not follow the same grandmaster yet".into())
+        } else {
+            Ok(())
+        })
     })?;
     Ok(followers)
 }
@@ -157,12 +167,15 @@ pub fn wait_for_followers(
 pub fn collect(followers: Vec<Follower>) -> Result<Gptp> {
     let mut document = Gptp::default();
     for mut follower in followers {
-        let samples = follower.samples()?;
+        let measured = follower.measured()?;
         let state = follower.ask_state()?;
         let Follower { port, node, number, pmc, .. } = follower;
         pmc.finish(SOON)?;
         let (grandmaster, domain) = master_of(&state, &node)?;
         check_follows(&state, &node, &port, number)?;
+        let samples = measured.filter(|(master, _)| *master == grandmaster).map(|(_, samples)| samples);
+        let samples =
+            samples.with_context(|| format!("{node} changed its grandmaster to {grandmaster} at the end"))?;
         ensure!(
             document.grandmaster.is_none_or(|other| other == grandmaster)
                 && document.domain.is_none_or(|other| other == domain),
@@ -175,7 +188,7 @@ pub fn collect(followers: Vec<Follower>) -> Result<Gptp> {
     Ok(document)
 }
 
-fn master_of(answers: &[pmc::Response], node: &str) -> Result<(fixture::gptp::ClockIdentity, u8)> {
+fn master_of(answers: &[pmc::Response], node: &str) -> Result<(ClockIdentity, u8)> {
     let find = |name: &str| {
         let found = answers.iter().find(|answer| answer.data_set == name);
         found.with_context(|| format!("ptp4l of {node} did not answer GET {name}"))

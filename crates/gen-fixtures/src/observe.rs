@@ -58,7 +58,7 @@ fn wait_for_samples(scenario: &Scenario, followers: &mut [Follower]) -> Result<(
     clock::wait_until(scenario.convergence_timeout.duration(), POLL, || {
         let mut missing = Vec::new();
         for follower in followers.iter_mut() {
-            let have = follower.samples()?.len();
+            let have = follower.measured()?.map_or(0, |(_, samples)| samples.len());
             if have < least {
                 missing.push(format!("{} has {have} of {least} samples", follower.port()));
                 follower.ask()?;
