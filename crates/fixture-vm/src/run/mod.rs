@@ -139,7 +139,8 @@ fn deliver(
     interrupt.check()?;
 
     log.begin(Stage::Verify)?;
-    let report = crate::verify::staged(staging.path())?;
+    let mut report = crate::verify::staged(staging.path())?;
+    report.subject = plan.target.path.display().to_string();
     log.done(summary::in_words(&report))?;
     interrupt.check()?;
 

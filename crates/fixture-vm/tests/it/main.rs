@@ -1,7 +1,10 @@
 //! fixture-vm as its users meet it: the program, the scripts and the files of the project.
 
 mod diff;
+mod faults;
+mod lab;
 mod nix;
 mod project;
+mod run;
 mod trace;
 mod workflows;
