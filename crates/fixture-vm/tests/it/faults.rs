@@ -18,7 +18,8 @@ fn fails(lab: &Lab, code: i32, run: Command, says: &[&str]) -> String {
     for words in says {
         assert!(text.contains(words), "{words:?} is not in:\n{text}");
     }
-    assert_eq!(text.matches("fixture-vm: ").count(), 1, "one message, not several:\n{text}");
+    let messages = text.lines().filter(|line| line.starts_with("fixture-vm: ")).count();
+    assert_eq!(messages, 1, "one message, not several:\n{text}");
     lab.assert_former_set();
     lab.assert_nothing_left();
     text
@@ -109,10 +110,12 @@ fn an_image_without_its_guest_program_is_a_kernel_panic_at_boot() {
     let lab = Lab::new();
     let copy = image_copy(&lab);
     let initramfs = fs::read(copy.join("initramfs")).unwrap();
-    // The archive's member keeps its length; only its name is no longer the one the kernel starts.
-    let at = initramfs.windows(6).position(|name| name == b"init\0\0" || name == b"/init\0").unwrap();
-    let mut changed = initramfs;
-    let name = if changed[at] == b'/' { at + 1 } else { at };
+    // The archive's member keeps its length; only its name is no longer the one the kernel starts. A name
+    // follows 110 bytes after the magic of its header (cpio's newc format).
+    let is_init =
+        |at: &usize| initramfs[*at..].starts_with(b"070701") && initramfs[at + 110..].starts_with(b"init\0");
+    let name = (0..initramfs.len() - 115).find(is_init).unwrap() + 110;
+    let mut changed = initramfs.clone();
     changed[name..name + 4].copy_from_slice(b"tini");
     fs::write(copy.join("initramfs"), &changed).unwrap();
     let text = fs::read_to_string(copy.join("image.json")).unwrap();
@@ -242,7 +245,7 @@ fn a_full_disk_is_told_by_whoever_meets_it() {
     lab.put_former_set();
     // A mount namespace of the test's own: the mount goes with it.
     let script = format!(
-        "mount -t tmpfs -o size=256k tmpfs '{0}' && exec '{PROGRAM}' run '{SMALL}' --out '{1}' --work-dir '{0}/w' --guest '{2}'",
+        "mount -t tmpfs -o size=128k tmpfs '{0}' && exec '{PROGRAM}' run '{SMALL}' --out '{1}' --work-dir '{0}/w' --guest '{2}'",
         lab.path("runtime").display(),
         lab.out().display(),
         image().display(),
