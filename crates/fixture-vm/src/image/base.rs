@@ -1,6 +1,6 @@
 //! The base of an image: kernel, root and boot modules, all that does not depend on the guest program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::apt::Mirrors;
 use super::cache::Cache;
-use super::descriptor::{ROOT, VMLINUX};
+use super::descriptor::{Part, ROOT, VMLINUX};
 use super::download::{Downloads, write_whole};
 use super::initramfs;
 use super::kernel::Kernel;
@@ -81,6 +81,8 @@ pub struct Base {
 pub struct Origin {
     /// What `uname -r` prints in the guest.
     pub kernel_release: String,
+    /// Digest and size of each file of the base.
+    pub files: BTreeMap<String, Part>,
 }
 
 impl Base {
@@ -112,10 +114,14 @@ impl Base {
         Self::open(&dir).with_context(|| format!("{} was built but cannot be read", dir.display()))
     }
 
-    /// Opens a base that was published whole; anything less is built again.
+    /// Opens a base that is whole; anything less is built again.
+    ///
+    /// Its files are those of images too, so what damaged an image has damaged the base.
     fn open(dir: &Path) -> Option<Self> {
-        let origin = serde_json::from_slice(&fs::read(dir.join(ORIGIN)).ok()?).ok()?;
-        Some(Self { dir: dir.to_owned(), origin })
+        let origin: Origin = serde_json::from_slice(&fs::read(dir.join(ORIGIN)).ok()?).ok()?;
+        let whole =
+            |(name, part): (&String, &Part)| Part::of(&dir.join(name)).is_ok_and(|found| found == *part);
+        origin.files.iter().all(whole).then(|| Self { dir: dir.to_owned(), origin })
     }
 
     /// The kernel.
@@ -181,6 +187,7 @@ pub fn assemble(recipe: &Recipe, pool: &Pool, out: &Path, scratch: &Path, progre
     write_whole(&out.join(VMLINUX), &kernel.vmlinux)?;
     let initramfs = initramfs::base(&module_files(&modules.ready(&boot))).context("writing the initramfs")?;
     write_whole(&out.join(MODULES), &initramfs)?;
-    let origin = Origin { kernel_release: kernel.release };
+    let parts = [ROOT, VMLINUX, MODULES].map(|name| Ok((name.to_owned(), Part::of(&out.join(name))?)));
+    let origin = Origin { kernel_release: kernel.release, files: parts.into_iter().collect::<Result<_>>()? };
     write_whole(&out.join(ORIGIN), serde_json::to_string(&origin)?.as_bytes())
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fixture::contract;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::download::sha256;
 
 /// Name of the descriptor in an image folder.
 pub const FILE_NAME: &str = "image.json";
@@ -43,6 +46,17 @@ pub struct Part {
     pub sha256: String,
     /// Size in bytes.
     pub size: u64,
+}
+
+impl Part {
+    /// The digest and size that a file has now.
+    pub fn of(path: &Path) -> Result<Self> {
+        let read = || -> std::io::Result<Self> {
+            let file = File::open(path)?;
+            Ok(Self { size: file.metadata()?.len(), sha256: sha256(file)? })
+        };
+        read().with_context(|| format!("reading {}", path.display()))
+    }
 }
 
 /// What the Debian image was made of.

@@ -41,7 +41,8 @@ impl Downloads {
         mirrors: impl FnOnce() -> Result<Mirrors>,
         progress: &Progress,
     ) -> Result<()> {
-        let missing: Vec<&Package> = packages.iter().filter(|p| !self.is_here(p)).collect();
+        let missing: Vec<&Package> =
+            packages.iter().filter(|p| !self.is_here(p) && !self.came_whole(p)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -94,6 +95,12 @@ impl Downloads {
 
     fn is_here(&self, package: &Package) -> bool {
         File::open(self.path(package)).and_then(sha256).is_ok_and(|found| found == package.sha256)
+    }
+
+    /// Whether a fetch that was interrupted had got this one to its end.
+    fn came_whole(&self, package: &Package) -> bool {
+        let whole = fs::metadata(self.partial(package)).is_ok_and(|file| file.len() == package.size);
+        whole && self.admit(package).is_ok()
     }
 
     fn partial(&self, package: &Package) -> PathBuf {

@@ -28,8 +28,8 @@ mod tool;
 mod update;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use fixture::contract;
@@ -43,7 +43,7 @@ pub use self::progress::Progress;
 use self::apt::Mirrors;
 use self::base::{Base, Sources};
 use self::descriptor::{FILE_NAME, INITRAMFS, Origin, Part, ROOT, VMLINUX};
-use self::download::{sha256, write_whole};
+use self::download::write_whole;
 use self::lock::Lock;
 use self::program::Program;
 
@@ -129,7 +129,7 @@ fn publish(base: &Base, program: &Program, origin: Origin, cache: &Cache) -> Res
     let initramfs = [base.modules()?, initramfs::program(&program.bytes)?].concat();
     write_whole(&dir.join(INITRAMFS), &initramfs)?;
 
-    let parts = [VMLINUX, INITRAMFS, ROOT].map(|name| Ok((name.to_owned(), part(&dir.join(name))?)));
+    let parts = [VMLINUX, INITRAMFS, ROOT].map(|name| Ok((name.to_owned(), Part::of(&dir.join(name))?)));
     let descriptor = Descriptor {
         contract: contract::VERSION,
         kind: "debian".to_owned(),
@@ -147,12 +147,4 @@ fn publish(base: &Base, program: &Program, origin: Origin, cache: &Cache) -> Res
     }
     fs::rename(&dir, &published).with_context(|| format!("publishing {}", published.display()))?;
     Ok(published)
-}
-
-fn part(path: &Path) -> Result<Part> {
-    let read = || -> std::io::Result<Part> {
-        let file = File::open(path)?;
-        Ok(Part { size: file.metadata()?.len(), sha256: sha256(file)? })
-    };
-    read().with_context(|| format!("reading {}", path.display()))
 }

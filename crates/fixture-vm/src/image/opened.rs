@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::cache::Cache;
-use super::descriptor::{Descriptor, FILE_NAME, INITRAMFS, ROOT, VMLINUX};
-use super::download::{sha256, write_whole};
+use super::descriptor::{Descriptor, FILE_NAME, INITRAMFS, Part, ROOT, VMLINUX};
+use super::download::write_whole;
 
 /// How thoroughly an image's files are compared with its descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +104,7 @@ fn verify(dir: &Path, descriptor: &Descriptor, cache: &Cache, check: Check) -> R
     }
     for (name, part) in &descriptor.files {
         let path = dir.join(name);
-        let found =
-            File::open(&path).and_then(sha256).with_context(|| format!("reading {}", path.display()))?;
+        let found = Part::of(&path)?.sha256;
         ensure!(
             found == part.sha256,
             "{} is corrupt: its SHA-256 is {found}, its {FILE_NAME} says {}; {}",

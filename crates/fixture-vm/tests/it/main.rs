@@ -2,6 +2,7 @@
 
 mod diff;
 mod faults;
+mod image;
 mod lab;
 mod nix;
 mod project;
