@@ -158,6 +158,45 @@ fn a_new_lock_is_proposed_on_a_branch_of_its_own() {
 }
 
 #[test]
+fn the_nightly_runs_here_on_the_debian_guest() {
+    let Some(_) = find("qemu-system-x86_64") else {
+        return skip("the nightly boots guests under QEMU, which is not here");
+    };
+    let out = tempfile::tempdir().unwrap();
+    let output = command("tools/ci/nightly")
+        .args(["debian", "virtual"])
+        .arg(out.path())
+        .arg("scenarios/vlan-trunk.yaml")
+        .env("FIXTURE_VM", env!("CARGO_BIN_EXE_fixture-vm"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("0 of 1 scenarios failed"), "{}", said(&output));
+    assert!(out.path().join("vlan-trunk/set/capture.pcapng").exists());
+    let summary =
+        command("tools/ci/summary").arg(out.path()).env_remove("GITHUB_STEP_SUMMARY").output().unwrap();
+    assert!(said(&summary).contains("| vlan-trunk | passed | passed |"), "{}", said(&summary));
+    assert!(said(&summary).contains("```mermaid"), "{}", said(&summary));
+}
+
+#[test]
+fn a_nightly_run_that_fails_is_told_and_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let output = command("tools/ci/nightly")
+        .args(["/no/such/image", "virtual"])
+        .arg(out.path())
+        .arg("scenarios/vlan-trunk.yaml")
+        .env("FIXTURE_VM", env!("CARGO_BIN_EXE_fixture-vm"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("vlan-trunk FAILED"), "{}", said(&output));
+    let log = fs::read_to_string(out.path().join("vlan-trunk/run.log")).unwrap();
+    assert!(log.contains("/no/such/image"), "{log}");
+    assert_eq!(fs::read_to_string(out.path().join("vlan-trunk/run.status")).unwrap(), "2\n");
+}
+
+#[test]
 fn the_summary_tells_of_success_and_of_failure() {
     let Some(_) = find("jq") else { return skip("the workflows' scripts need jq, which is not here") };
     let out = tempfile::tempdir().unwrap();
