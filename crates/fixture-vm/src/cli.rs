@@ -24,6 +24,7 @@ Exit codes:
     4  the guest failed, panicked, stopped or died
     5  a stage passed its deadline, or the guest fell silent
     6  the fixtures are not right
+    7  equal inputs gave other bytes
   130  interrupted";
 
 /// Makes reproducible network fixtures in a virtual machine, and verifies them
@@ -55,6 +56,8 @@ pub enum Command {
     Diff(crate::diff::DiffArgs),
     /// Build and look after guest images
     Image(crate::image::cli::Command),
+    /// Look after the store of finished sets
+    Store(crate::store::cli::Command),
     /// Say what this machine has and lacks, and the mend; changes nothing
     Doctor(DoctorArgs),
     /// Follow requirements to the tests that prove them
@@ -122,6 +125,12 @@ pub struct RunArgs {
     /// Where run folders are made [default: the user's runtime folder]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Where finished sets are kept [default: $FIXTURE_VM_STORE, else fixture-vm/store in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Run the guest even if the store has the set
+    #[arg(long)]
+    pub no_cache: bool,
     /// A fault for the guest to run into, KIND@STEP: for tests of fixture-vm itself
     #[arg(long, hide = true)]
     pub fault: Option<String>,

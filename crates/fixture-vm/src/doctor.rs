@@ -79,7 +79,8 @@ fn examine(work_dir: Option<&Path>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     match Qemu::find() {
         Ok(qemu) => {
-            findings.push(Finding::pass("qemu", format!("{} ({})", qemu.version, qemu.path.display())));
+            findings
+                .push(Finding::pass("qemu", format!("{} ({})", qemu.identity.version, qemu.path.display())));
             findings.push(Finding::pass("firmware", qemu.firmware.display().to_string()));
             findings.push(accelerator(&qemu, scratch.path())?);
             findings.push(ninep(&qemu)?);

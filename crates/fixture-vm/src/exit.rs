@@ -23,6 +23,8 @@ pub enum Code {
     TimedOut = 5,
     /// The fixtures are there and not right.
     Verification = 6,
+    /// Equal inputs gave other bytes.
+    NotReproducible = 7,
     /// SIGINT or SIGTERM.
     Interrupted = 130,
 }
@@ -49,6 +51,10 @@ pub struct TimedOut(pub String);
 #[derive(Debug)]
 pub struct VerificationFailed(pub String);
 
+/// Equal inputs gave other bytes; the text says where to look.
+#[derive(Debug)]
+pub struct NotReproducible(pub String);
+
 /// SIGINT or SIGTERM arrived.
 #[derive(Debug)]
 pub struct Interrupted;
@@ -63,7 +69,7 @@ macro_rules! errors {
         impl std::error::Error for $type {}
     )*};
 }
-errors!(Usage, GuestFailed, TimedOut, VerificationFailed);
+errors!(Usage, GuestFailed, TimedOut, VerificationFailed, NotReproducible);
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,6 +91,8 @@ pub fn code_of(error: &anyhow::Error) -> Code {
         Code::TimedOut
     } else if is(|e| e.is::<VerificationFailed>()) {
         Code::Verification
+    } else if is(|e| e.is::<NotReproducible>()) {
+        Code::NotReproducible
     } else {
         Code::Environment
     }

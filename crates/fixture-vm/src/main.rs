@@ -7,6 +7,7 @@ mod accel;
 mod child;
 mod cli;
 mod diff;
+mod digest;
 mod doctor;
 mod exit;
 mod guest;
@@ -15,9 +16,11 @@ mod interrupt;
 mod progress;
 mod qemu;
 mod run;
+mod store;
 mod trace;
 mod verify;
 mod warm;
+mod xdg;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -50,6 +53,7 @@ fn carry_out(cli: Cli) -> Result<Code> {
         (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?).map(done),
         (None, Some(Command::Diff(args))) => diff::run(&args),
         (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),
+        (None, Some(Command::Store(command))) => store::cli::run(command),
         (None, Some(Command::Doctor(args))) => doctor::run(&args),
         (None, Some(Command::Trace(args))) => trace::run(&args).map(done),
         (None, Some(Command::Completions { shell })) => {

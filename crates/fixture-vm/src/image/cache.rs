@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
 use super::descriptor::Descriptor;
 use super::download::Downloads;
 use super::opened;
+use crate::xdg;
 
 /// The folders under `$XDG_CACHE_HOME/fixture-vm`.
 #[derive(Debug)]
@@ -21,14 +22,7 @@ pub struct Cache {
 impl Cache {
     /// The cache of this user, made if it is not there.
     pub fn of_user() -> Result<Self> {
-        let base = match std::env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()) {
-            Some(path) => PathBuf::from(path),
-            None => match std::env::var_os("HOME") {
-                Some(home) => PathBuf::from(home).join(".cache"),
-                None => bail!("neither XDG_CACHE_HOME nor HOME says where images are cached"),
-            },
-        };
-        Self::at(base.join("fixture-vm"))
+        Self::at(xdg::cache()?)
     }
 
     /// A cache in a folder of its own.

@@ -1,11 +1,10 @@
 //! Finding QEMU, its firmware and qemu-img on this machine, and saying what to install where they are not.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::child;
+use super::identity::Identity;
 
 /// Names another QEMU than the one on the PATH.
 pub const QEMU_ENV: &str = "FIXTURE_VM_QEMU";
@@ -21,10 +20,10 @@ const FIRMWARE: &str = "qboot.rom";
 pub struct Qemu {
     /// The binary.
     pub path: PathBuf,
-    /// The first line of `--version`.
-    pub version: String,
     /// The firmware.
     pub firmware: PathBuf,
+    /// What tells it from another.
+    pub identity: Identity,
 }
 
 impl Qemu {
@@ -38,8 +37,10 @@ impl Qemu {
                 )
             })?,
         };
-        let version = version_line(&path)?;
-        let number = version_number(&version)
+        let firmware = firmware(&path)?;
+        let identity = Identity::of(&path, &firmware)?;
+        let version = &identity.version;
+        let number = version_number(version)
             .with_context(|| format!("{} does not tell its version: `{version}`", path.display()))?;
         if number < OLDEST {
             bail!(
@@ -48,25 +49,13 @@ impl Qemu {
                 OLDEST.1
             );
         }
-        let firmware = firmware(&path)?;
-        Ok(Self { path, version, firmware })
+        Ok(Self { path, firmware, identity })
     }
 }
 
 /// Finds qemu-img.
 pub fn qemu_img() -> Result<PathBuf> {
     on_path("qemu-img").context("qemu-img is not on the PATH; install it (Debian: qemu-utils)")
-}
-
-fn version_line(qemu: &Path) -> Result<String> {
-    let mut command = child::command(qemu);
-    command.arg("--version");
-    let output = child::output(command, Duration::from_secs(30))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{} --version: {}", qemu.display(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// `QEMU emulator version 10.0.2 (Debian ...)` to (10, 0).

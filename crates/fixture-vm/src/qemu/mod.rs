@@ -2,5 +2,6 @@
 
 pub mod args;
 pub mod binary;
+pub mod identity;
 pub mod monitor;
 pub mod process;

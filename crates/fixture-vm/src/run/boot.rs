@@ -10,8 +10,8 @@ use super::Prepared;
 use super::events::{EventLog, Stage};
 use super::folder::RunFolder;
 use super::plan::Plan;
-use super::share::sha256;
 use super::watch::Watch;
+use crate::digest;
 use crate::image::Cache;
 use crate::interrupt::Interrupt;
 use crate::qemu::args::{self, Files, Saved};
@@ -46,7 +46,7 @@ pub fn boot(
 /// What a boot is given.
 struct Site<'a> {
     plan: &'a Plan,
-    prepared: &'a Prepared,
+    prepared: &'a Prepared<'a>,
     folder: &'a RunFolder,
     interrupt: &'a Interrupt,
 }
@@ -133,7 +133,7 @@ impl Warm {
         let booted = Closure { digest: String::new(), input: String::new(), ..prepared.closure.clone() };
         Ok(Self {
             store: Store::of(&Cache::of_user()?)?,
-            key: sha256(&serde_json::to_vec(&booted).context("writing the closure as JSON")?),
+            key: digest::of_bytes(&serde_json::to_vec(&booted).context("writing the closure as JSON")?),
             disk: folder.path().join("saved.qcow2"),
             console: prepared.files.console.clone(),
             events: prepared.files.events.clone(),

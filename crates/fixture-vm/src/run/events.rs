@@ -1,14 +1,16 @@
 //! The story of a run: every event of host and guest, kept as it happens, told live and at the end.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use fixture::contract::event::GuestEvent;
+use fixture::contract::{EVENTS, TIMELINE};
 use serde::Serialize;
 
+use super::timeline;
 use crate::progress::Progress;
 
 /// The host's stages, in their order.
@@ -19,6 +21,8 @@ pub enum Stage {
     Plan,
     /// The guest image is found or built.
     Image,
+    /// The store is asked for a set with the same inputs.
+    Store,
     /// From QEMU's start until the guest is ready for the scenario.
     Boot,
     /// The booted guest is saved for later runs.
@@ -41,6 +45,7 @@ impl Stage {
         match self {
             Stage::Plan => "plan",
             Stage::Image => "image",
+            Stage::Store => "store",
             Stage::Boot => "boot",
             Stage::Save => "save",
             Stage::Scenario => "scenario",
@@ -150,11 +155,6 @@ impl EventLog {
         self.keep(Source::Guest(event))
     }
 
-    /// All of it so far.
-    pub fn records(&self) -> &[Record] {
-        &self.records
-    }
-
     /// How long each ended stage took, in nanoseconds.
     pub fn stage_times(&self) -> Vec<(Stage, u64)> {
         let took = |record: &Record| match record.source {
@@ -162,6 +162,17 @@ impl EventLog {
             _ => None,
         };
         self.records.iter().filter_map(took).collect()
+    }
+
+    /// Writes the story so far to a folder, as lines of JSON and as text.
+    pub fn tell(&self, to: &Path) -> Result<()> {
+        let mut lines = Vec::new();
+        for record in &self.records {
+            serde_json::to_writer(&mut lines, record).context("writing an event as JSON")?;
+            lines.push(b'\n');
+        }
+        fs::write(to.join(EVENTS), lines).context("adding the events")?;
+        fs::write(to.join(TIMELINE), timeline::timeline(&self.records)).context("adding the timeline")
     }
 
     fn keep(&mut self, source: Source) -> Result<()> {

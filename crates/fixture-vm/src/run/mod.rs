@@ -1,9 +1,14 @@
-//! A run: plan, image, boot, wait, collect, verify, publish.
+//! A run: plan, image, boot, wait, collect, verify, publish; or a set from the store in place of a guest.
+//!
+//! [`run`] is what a user's command does, [`make`] the story of one run.
 
+mod answer;
 mod boot;
 pub mod closure;
 pub mod events;
 pub mod folder;
+mod host;
+mod made;
 mod plan;
 mod publish;
 mod share;
@@ -17,17 +22,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use fixture::contract::handover::Status;
 use fixture::contract::manifest::{Closure, Guest, Manifest, Run};
-use fixture::contract::{self, CONSOLE, EVENTS, MANIFEST, SCENARIO, TIMELINE};
+use fixture::contract::{self, CONSOLE, MANIFEST, SCENARIO};
 use fixture::scenario::Clock;
 use fixture::verify::Report;
 
-use self::closure::closure;
 use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
+use self::host::Host;
+use self::made::{Attempt, Made, Set};
 use self::plan::Plan;
+use self::publish::Staging;
 use self::share::Share;
-use crate::accel;
 use crate::cli::RunArgs;
+use crate::digest;
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -38,29 +45,40 @@ use crate::qemu::process;
 /// Runs a scenario; afterwards its fixture set is in place, or nothing has changed.
 pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
     let plan = plan::plan(args)?;
-    let qemu = Qemu::find()?;
-    // Dropped last to first: QEMU ends, then what it used is removed, then the folder's lock goes.
-    let mut folder = RunFolder::create(&plan.work_dir)?;
-    let mut log = EventLog::start(&folder.path().join(EVENTS), Progress::new(args.json))?;
-    let prepared = prepare(&plan, qemu, &folder, &mut log, interrupt)?;
+    let mut attempt = Attempt::begin(&plan, Progress::new(args.json))?;
+    let host = Host::find(&plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
     if args.dry_run {
-        return summary::dry_run(&plan, &prepared);
+        return summary::dry_run(&plan, &prepare(&plan, &host, &attempt.folder)?);
     }
+    let answered = if plan.answers { answer::from_store(&plan, &host, &mut attempt)? } else { None };
+    let made = match answered {
+        Some(set) => Made { set, attempt },
+        None => make(&plan, &host, attempt, interrupt)?,
+    };
+    let published = made.publish(plan.store.as_ref())?;
+    summary::show(&published, args.json)?;
+    Ok(published.reproduced()?)
+}
+
+/// One run with a guest: afterwards its set waits beside its place, complete and verified.
+fn make(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -> Result<Made> {
+    let Attempt { folder, log } = &mut attempt;
+    let prepared = prepare(plan, host, folder)?;
     if plan.keep {
         folder.keep();
     }
-    let result = boot::boot(&plan, &prepared, &folder, &mut log, interrupt)
-        .and_then(|()| deliver(&plan, &prepared, &folder, &mut log, interrupt));
-    match result {
-        Ok(report) => summary::show(&plan, &report, &log, args.json),
-        Err(error) => Err(diagnose(&plan, &prepared, &mut folder, &mut log, error)),
+    let set = boot::boot(plan, &prepared, folder, log, interrupt)
+        .and_then(|()| collect(plan, &prepared, folder, log, interrupt));
+    match set {
+        Ok(set) => Ok(Made { set, attempt }),
+        Err(error) => Err(diagnose(plan, &prepared, folder, log, error)),
     }
 }
 
 /// Everything that is ready before QEMU starts.
-struct Prepared {
-    qemu: Qemu,
-    image: Image,
+struct Prepared<'a> {
+    qemu: &'a Qemu,
+    image: &'a Image,
     machine: Machine,
     files: Files,
     closure: Closure,
@@ -68,44 +86,20 @@ struct Prepared {
     nonce: String,
 }
 
-fn prepare(
-    plan: &Plan,
-    qemu: Qemu,
-    folder: &RunFolder,
-    log: &mut EventLog,
-    interrupt: &Interrupt,
-) -> Result<Prepared> {
-    log.begin(Stage::Plan)?;
-    let clock = plan.input.clock;
-    let decision = accel::decide(plan.accelerator, clock, &qemu, folder.path())?;
-    let detail = format!("{}, {} clock, {}", plan.input.scenario.name, clock.name(), decision.reason);
-    log.done(detail)?;
-
-    log.begin(Stage::Image)?;
-    let image = crate::guest::find(&plan.guest, interrupt)?;
-    log.done(format!("{} {:.12}", image.descriptor().kind, image.digest()))?;
-
+fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder) -> Result<Prepared<'a>> {
+    let Host { qemu, image, .. } = host;
     let at = |name: &str| folder.path().join(name);
     let nonce = nonce()?;
     let share = Share::create(at("share"), nonce.clone())?;
     fs::write(at("nonce"), &nonce).context("writing the nonce")?;
     fs::write(at("scenario"), plan.input.to_bytes()?).context("writing the guest's input")?;
-    let root = match clock {
+    let root = match plan.input.clock {
         Clock::Virtual => image.root(),
         Clock::Real => {
             let overlay = at("root.qcow2");
             process::overlay(&binary::qemu_img()?, &image.root(), &overlay)?;
             overlay
         }
-    };
-    let machine = Machine {
-        clock,
-        accelerator: decision.accelerator,
-        memory_mib: plan.memory_mib,
-        cpus: plan.cpus,
-        cmdline: image.cmdline().to_owned(),
-        root_size: image.root_size(),
-        fault: plan.fault.clone(),
     };
     let files = Files {
         firmware: qemu.firmware.clone(),
@@ -119,47 +113,54 @@ fn prepare(
         share: share.path().to_owned(),
         saved: None,
     };
-    let closure = closure(&plan.input, &image, &qemu, &machine)?;
+    let (machine, closure) = (host.machine(plan), host.closure(plan)?);
     Ok(Prepared { qemu, image, machine, files, closure, share, nonce })
 }
 
-/// Collects the set, verifies it and puts it in place.
-fn deliver(
+/// Collects the set and verifies it.
+fn collect(
     plan: &Plan,
     prepared: &Prepared,
     folder: &RunFolder,
     log: &mut EventLog,
     interrupt: &Interrupt,
-) -> Result<Report> {
+) -> Result<Set> {
     log.begin(Stage::Collect)?;
     let staging = plan.target.stage(folder)?;
     let status = prepared.share.collect(staging.path())?;
-    add_origin(plan, prepared, status, staging.path(), log)?;
+    let manifest = add_origin(plan, prepared, status, staging.path(), log)?;
+    fs::copy(&prepared.files.console, staging.path().join(CONSOLE)).context("adding the console")?;
     log.done("")?;
     interrupt.check()?;
 
+    let report = verify(plan, &staging, log)?;
+    interrupt.check()?;
+    Ok(Set { staging, manifest, report })
+}
+
+/// Verifies a set in its staging.
+fn verify(plan: &Plan, staging: &Staging, log: &mut EventLog) -> Result<Report> {
     log.begin(Stage::Verify)?;
     let mut report = crate::verify::staged(staging.path())?;
     report.subject = plan.target.path.display().to_string();
     log.done(summary::in_words(&report))?;
-    interrupt.check()?;
-
-    log.begin(Stage::Publish)?;
-    fs::copy(&prepared.files.console, staging.path().join(CONSOLE)).context("adding the console")?;
-    tell_story(staging.path(), log)?;
-    staging.publish()?;
-    log.done(plan.target.path.display().to_string())?;
     Ok(report)
 }
 
 /// Adds the scenario and the manifest.
-fn add_origin(plan: &Plan, prepared: &Prepared, status: Status, set: &Path, log: &EventLog) -> Result<()> {
+fn add_origin(
+    plan: &Plan,
+    prepared: &Prepared,
+    status: Status,
+    set: &Path,
+    log: &EventLog,
+) -> Result<Manifest> {
     let mut scenario =
         serde_json::to_vec_pretty(&plan.input.scenario).context("writing the scenario as JSON")?;
     scenario.push(b'\n');
     fs::write(set.join(SCENARIO), scenario).context("adding the scenario")?;
     let mut files = status.files;
-    files.insert(SCENARIO.into(), share::digest(&set.join(SCENARIO))?);
+    files.insert(SCENARIO.into(), digest::of_file(&set.join(SCENARIO))?);
     let (started_ns, took_ns) = log.times_ns();
     let manifest = Manifest {
         contract: contract::VERSION,
@@ -177,20 +178,16 @@ fn add_origin(plan: &Plan, prepared: &Prepared, status: Status, set: &Path, log:
             exit_status: 0,
         },
         run: Run { nonce: prepared.nonce.clone(), started_ns, took_ns },
+        answered: None,
     };
-    let mut text = serde_json::to_vec_pretty(&manifest).context("writing the manifest as JSON")?;
-    text.push(b'\n');
-    fs::write(set.join(MANIFEST), text).context("adding the manifest")
+    write_manifest(set, &manifest)?;
+    Ok(manifest)
 }
 
-fn tell_story(to: &Path, log: &EventLog) -> Result<()> {
-    let mut lines = Vec::new();
-    for record in log.records() {
-        serde_json::to_writer(&mut lines, record).context("writing an event as JSON")?;
-        lines.push(b'\n');
-    }
-    fs::write(to.join(EVENTS), lines).context("adding the events")?;
-    fs::write(to.join(TIMELINE), timeline::timeline(log.records())).context("adding the timeline")
+fn write_manifest(set: &Path, manifest: &Manifest) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(manifest).context("writing the manifest as JSON")?;
+    text.push(b'\n');
+    fs::write(set.join(MANIFEST), text).context("adding the manifest")
 }
 
 /// Keeps what a failed run has for diagnosis, and says where. The former set is not touched.
@@ -217,7 +214,7 @@ fn diagnose(
             }
         }
         prepared.share.salvage(&place.join("share"));
-        tell_story(&place, log)?;
+        log.tell(&place)?;
         Ok(place)
     };
     match keep(log) {

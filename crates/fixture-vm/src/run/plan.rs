@@ -13,12 +13,13 @@ use super::watch::Deadlines;
 use crate::accel::{self, Choice};
 use crate::cli::RunArgs;
 use crate::exit::Usage;
+use crate::store::Store;
 
 /// The least memory the guest and its tools need, in MiB.
 const LEAST_MEMORY: u32 = 128;
 
 /// Everything that was decided before anything is touched.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// What the guest is given.
     pub input: GuestInput,
@@ -42,6 +43,10 @@ pub struct Plan {
     pub work_dir: PathBuf,
     /// A fault for the guest to run into.
     pub fault: Option<String>,
+    /// Where finished sets are kept; none on the real clock, where each run gives bytes of its own.
+    pub store: Option<Store>,
+    /// Whether a set in the store may take the place of a run.
+    pub answers: bool,
 }
 
 /// Reads the scenario, fills in the defaults, refuses what contradicts itself.
@@ -83,6 +88,8 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
         keep: args.keep,
         work_dir: super::folder::base(args.work_dir.as_deref()),
         fault: args.fault.clone(),
+        store: if clock == Clock::Virtual { Some(Store::find(args.store.as_deref())?) } else { None },
+        answers: !args.no_cache,
     })
 }
 

@@ -75,17 +75,18 @@ impl Staging {
         &self.path
     }
 
-    /// Syncs the set and puts it in place by one rename; a former set goes afterwards.
-    pub fn publish(self) -> Result<()> {
+    /// Syncs the set and puts it in place by one rename; a former set goes afterwards. Tells the place.
+    pub fn publish(self) -> Result<PathBuf> {
         sync(&self.path)?;
         let context = || format!("putting the set in place at {}", self.target.display());
         if self.target.exists() {
             // One exchange: at no moment is there no set. What was there is then ours to drop.
             renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, RenameFlags::RENAME_EXCHANGE)
-                .with_context(context)
+                .with_context(context)?;
         } else {
-            fs::rename(&self.path, &self.target).with_context(context)
+            fs::rename(&self.path, &self.target).with_context(context)?;
         }
+        Ok(self.target.clone())
     }
 }
 

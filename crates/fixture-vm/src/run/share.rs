@@ -4,16 +4,15 @@
 //! regular files, follows no link, takes only what the status lists, and believes a digest it computed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use fixture::contract::handover::{FileDigest, NONCE_FILE, OUT_DIR, STATUS_FILE, Status};
+use fixture::contract::handover::{NONCE_FILE, OUT_DIR, STATUS_FILE, Status};
 use fixture::contract::{self, FIXTURES, RAW};
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::exit::GuestFailed;
 
 /// The most that a status may take, in bytes.
@@ -50,7 +49,10 @@ impl Share {
             if let Some(folder) = target.parent() {
                 fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
             }
-            let got = copy(&self.path.join(OUT_DIR).join(name), &target)?;
+            let source = self.path.join(OUT_DIR).join(name);
+            let source = digest::open(&source)
+                .map_err(|error| GuestFailed(format!("{} on the share: {error:#}", source.display())))?;
+            let got = digest::copy(source, &target)?;
             ensure!(
                 got == *promised,
                 GuestFailed(format!(
@@ -72,7 +74,7 @@ impl Share {
 
     fn status(&self) -> Result<Status> {
         let mut text = String::new();
-        open(&self.path.join(STATUS_FILE))
+        digest::open(&self.path.join(STATUS_FILE))
             .map_err(|_| {
                 GuestFailed("the guest ended without handing over: no status is on the share".into())
             })?
@@ -96,54 +98,11 @@ impl Share {
     }
 }
 
-/// Hashes files that the host itself adds to a set.
-pub fn digest(path: &Path) -> Result<FileDigest> {
-    let mut file = open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut hash = Sha256::new();
-    let size = std::io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
-    Ok(FileDigest { sha256: hex(&hash.finalize()), size })
-}
-
-/// SHA-256 of bytes, in lower-case hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A plain relative path that is one of the fixtures or lies below `raw/`.
 fn is_ours(name: &str) -> bool {
     let path = Path::new(name);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     plain && (FIXTURES.contains(&name) || path.starts_with(RAW) && path.components().count() > 1)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<FileDigest> {
-    let mut source =
-        open(from).map_err(|error| GuestFailed(format!("{} on the share: {error:#}", from.display())))?;
-    let mut target = File::create(to).with_context(|| format!("making {}", to.display()))?;
-    let mut hash = Sha256::new();
-    let mut size = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = source.read(&mut buffer).with_context(|| format!("reading {}", from.display()))?;
-        if n == 0 {
-            return Ok(FileDigest { sha256: hex(&hash.finalize()), size });
-        }
-        hash.update(&buffer[..n]);
-        target.write_all(&buffer[..n]).with_context(|| format!("writing {}", to.display()))?;
-        size += n as u64;
-    }
-}
-
-/// Opens a regular file; no link, no device, no pipe that would make us wait.
-fn open(path: &Path) -> Result<File> {
-    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    ensure!(file.metadata()?.is_file(), "not a regular file");
-    Ok(file)
 }
 
 fn salvage(from: &Path, to: &Path) {
@@ -158,7 +117,7 @@ fn salvage(from: &Path, to: &Path) {
             salvage(&path, &to.join(name));
         } else if kind.is_file() && fs::create_dir_all(to).is_ok() {
             // What is left of a failure is shown as far as it can be; the failure itself is reported elsewhere.
-            copy(&path, &to.join(name)).ok();
+            digest::open(&path).and_then(|file| digest::copy(file, &to.join(name))).ok();
         }
     }
 }
@@ -166,6 +125,7 @@ fn salvage(from: &Path, to: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fixture::contract::handover::FileDigest;
 
     fn share(home: &Path) -> Share {
         let share = Share::create(home.join("share"), "0123456789abcdef0123456789abcdef".into()).unwrap();
@@ -182,7 +142,7 @@ mod tests {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(&path, text).unwrap();
             }
-            let digest = FileDigest { sha256: sha256(text.as_bytes()), size: text.len() as u64 };
+            let digest = FileDigest { sha256: digest::of_bytes(text.as_bytes()), size: text.len() as u64 };
             files.insert(name.to_owned(), digest);
         }
         let status = Status {

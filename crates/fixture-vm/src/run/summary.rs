@@ -7,7 +7,7 @@ use fixture::verify::Report;
 use fixture::verify::report::Format;
 use serde_json::json;
 
-use super::events::EventLog;
+use super::made::Published;
 use super::plan::Plan;
 use super::{Prepared, timeline};
 use crate::qemu::args;
@@ -19,18 +19,28 @@ pub fn in_words(report: &Report) -> String {
 }
 
 /// The result of a run, on standard output.
-pub fn show(plan: &Plan, report: &Report, log: &EventLog, json: bool) -> Result<()> {
+pub fn show(published: &Published, json: bool) -> Result<()> {
+    let Published { place, manifest, report, log, stored } = published;
     let mut out = std::io::stdout().lock();
     let times = log.stage_times();
+    let is_answered = manifest.answered.is_some();
+    if let Err(error) = stored {
+        writeln!(std::io::stderr(), "fixture-vm: the set is published, but not stored: {error:#}").ok();
+    }
     if json {
         let stages: serde_json::Map<_, _> =
             times.iter().map(|(stage, ns)| (stage.name().to_owned(), json!(ns))).collect();
-        let result =
-            json!({ "result": { "fixtures": plan.target.path, "stages_ns": stages, "verify": report } });
+        let result = json!({ "result": {
+            "fixtures": place, "closure": manifest.closure.digest, "answered_from_store": is_answered,
+            "stages_ns": stages, "verify": report,
+        } });
         writeln!(out, "{result}")?;
         return Ok(());
     }
-    writeln!(out, "fixtures: {}", plan.target.path.display())?;
+    writeln!(out, "fixtures: {}", place.display())?;
+    if is_answered {
+        writeln!(out, "answered from the store; --no-cache runs the guest anyway")?;
+    }
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     writeln!(out, "\n{}", Format::Human { colour }.render(std::slice::from_ref(report)))?;
     let total: u64 = times.iter().map(|(_, ns)| ns).sum();

@@ -1,0 +1,40 @@
+//! A run that the store answers: its inputs are those of a set that is there, so its bytes are too.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use fixture::contract::manifest::Answered;
+
+use super::events::Stage;
+use super::host::Host;
+use super::made::{Attempt, Set};
+use super::plan::Plan;
+use crate::store::Found;
+
+/// The set, verified as one that a guest made would be; nothing if the store has none that is whole.
+///
+/// The set keeps everything of the run that made it; its manifest says that it was answered, and when.
+pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Option<Set>> {
+    let Some(store) = &plan.store else { return Ok(None) };
+    let Attempt { log, folder } = attempt;
+    let closure = host.closure(plan)?.digest;
+    log.begin(Stage::Store)?;
+    let staging = plan.target.stage(folder)?;
+    let mut manifest = match store.take(&closure, staging.path())? {
+        Found::Set(manifest) => *manifest,
+        Found::Nothing => {
+            log.done(format!("no set of closure {closure:.12}"))?;
+            return Ok(None);
+        }
+        Found::Damaged(damaged) => {
+            log.done(format!("the set of closure {closure:.12} is damaged and made again: {damaged}"))?;
+            return Ok(None);
+        }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    manifest.answered = Some(Answered { at_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) });
+    super::write_manifest(staging.path(), &manifest)?;
+    log.done(format!("answered from closure {closure:.12}; no guest runs"))?;
+    let report = super::verify(plan, &staging, log)?;
+    Ok(Some(Set { staging, manifest, report }))
+}
