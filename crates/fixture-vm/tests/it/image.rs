@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::lab;
 use crate::project::{Copy, command, root, said};
 
 /// Long enough for a loaded machine; nothing waits for it where all is well.
@@ -30,22 +31,10 @@ fn build_program(checkout: &Path) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
 }
 
-/// The downloads of the user who runs the tests, filled if need be: the one thing that needs a mirror.
-fn downloads() -> &'static Path {
-    static DOWNLOADS: OnceLock<PathBuf> = OnceLock::new();
-    DOWNLOADS.get_or_init(|| {
-        let output = command(env!("CARGO_BIN_EXE_fixture-vm"))
-            .args(["image", "build", "--program"])
-            .arg(program())
-            .output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{}", said(&output));
-        // <cache>/images/<digest>
-        let image = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end());
-        let downloads = image.ancestors().nth(2).unwrap().join("downloads");
-        assert!(downloads.is_dir(), "{}", downloads.display());
-        downloads
-    })
+/// What the image that all tests share was made from: the one thing that needs a mirror.
+fn downloads() -> PathBuf {
+    // <cache>/images/<digest>
+    lab::image().ancestors().nth(2).unwrap().join("downloads")
 }
 
 /// A cache of its own in a folder with a name that is not easy.
