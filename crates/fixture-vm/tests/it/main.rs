@@ -8,4 +8,5 @@ mod nix;
 mod project;
 mod run;
 mod trace;
+mod warm;
 mod workflows;
