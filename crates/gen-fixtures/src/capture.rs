@@ -86,8 +86,8 @@ impl Capture {
     }
 
     /// Waits for the end that was asked for. Frames that the kernel dropped make the capture useless.
-    fn finish(self) -> Result<()> {
-        let log = self.dumpcap.finish(SOON)?;
+    fn finish(mut self) -> Result<()> {
+        let log = self.dumpcap.end(SOON)?;
         match dropped(&log) {
             Some(0) => Ok(()),
             Some(n) => bail!("dumpcap lost {n} frames on {}; use fewer or slower streams", self.port),

@@ -150,7 +150,7 @@ impl Daemon {
     }
 
     /// Closes its input and waits: it must end with exit status 0 within `grace`. Gives its log.
-    pub fn finish(mut self, grace: Duration) -> Result<String> {
+    pub fn end(&mut self, grace: Duration) -> Result<String> {
         self.input = None;
         let deadline = clock::monotonic() + grace.as_nanos() as u64;
         loop {
@@ -256,13 +256,13 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("gen-fixtures-child-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let log = dir.join("log");
-        let asked =
+        let mut asked =
             Daemon::start(&sh("trap 'exit 0' INT; echo up; while :; do sleep 0.01; done"), &log).unwrap();
         while asked.log().is_empty() {
             clock::sleep(Duration::from_millis(1));
         }
         asked.signal(Signal::SIGINT).unwrap();
-        assert_eq!(asked.finish(LONG).unwrap(), "up\n");
+        assert_eq!(asked.end(LONG).unwrap(), "up\n");
 
         let mut dead = Daemon::start(&sh("echo cannot bind >&2; exit 3"), &log).unwrap();
         let error = loop {
@@ -276,7 +276,7 @@ mod tests {
         let answers = dir.join("answers");
         let mut session = Daemon::start_with_input(&sh("cat"), &answers, &log).unwrap();
         session.ask("GET TIME_STATUS_NP").unwrap();
-        session.finish(LONG).unwrap();
+        session.end(LONG).unwrap();
         assert_eq!(std::fs::read_to_string(&answers).unwrap(), "GET TIME_STATUS_NP\n");
         std::fs::remove_dir_all(dir).unwrap();
     }

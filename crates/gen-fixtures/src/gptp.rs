@@ -96,30 +96,43 @@ impl Follower {
 
     /// The grandmaster that the node follows, and what was measured against it until now.
     pub fn measured(&self) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
-        let measured = measured(&self.read_answers()?, self.pdelay_ns);
-        measured.with_context(|| format!("reading {}", self.answers.display()))
+        let text = self.answers()?;
+        self.read(whole(&text)).and_then(|answers| self.measured_in(&answers))
     }
 
-    /// Who the node's grandmaster is, and in which state its ports are. One question after the other: pmc
+    fn measured_in(&self, answers: &[pmc::Response]) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
+        measured(answers, self.pdelay_ns).with_context(|| format!("reading {}", self.answers.display()))
+    }
+
+    /// Asks who the node's grandmaster is and in which state its ports are. One question after the other: pmc
     /// overlooks what it has read ahead.
-    fn ask_state(&mut self) -> Result<Vec<pmc::Response>> {
+    fn ask_state(&mut self) -> Result<()> {
         for data_set in LAST_QUESTIONS {
             self.pmc.ask(&format!("GET {data_set}"))?;
+            let answer = format!(" RESPONSE MANAGEMENT {data_set} ");
             clock::wait_until(SOON, Duration::from_millis(2), || {
                 self.pmc.check()?;
-                let answered = self.read_answers()?.iter().any(|answer| answer.data_set == data_set);
                 let missing = || format!("ptp4l of {} does not answer GET {data_set}", self.node);
-                Ok(if answered { Ok(()) } else { Err(missing()) })
+                Ok(if self.answers()?.contains(&answer) { Ok(()) } else { Err(missing()) })
             })?;
         }
-        self.read_answers()
+        Ok(())
     }
 
-    fn read_answers(&self) -> Result<Vec<pmc::Response>> {
-        let name = self.answers.display();
-        let text = std::fs::read_to_string(&self.answers).with_context(|| format!("reading {name}"))?;
-        pmc::read(&text).with_context(|| format!("reading {name}"))
+    fn answers(&self) -> Result<String> {
+        std::fs::read_to_string(&self.answers).with_context(|| format!("reading {}", self.answers.display()))
     }
+
+    fn read(&self, answers: &str) -> Result<Vec<pmc::Response>> {
+        pmc::read(answers).with_context(|| format!("reading {}", self.answers.display()))
+    }
+}
+
+/// What pmc has written without its last answer, of which a part may still be to come.
+fn whole(answers: &str) -> &str {
+    let last = answers.rfind(" RESPONSE ").unwrap_or_default();
+    let line = answers[..last].rfind('\n').map_or(0, |end| end + 1);
+    &answers[..line]
 }
 
 /// Waits until every following port has measured its offset from one and the same grandmaster; the pmc sessions that
@@ -167,15 +180,16 @@ pub fn wait_for_followers(
 pub fn collect(followers: Vec<Follower>) -> Result<Gptp> {
     let mut document = Gptp::default();
     for mut follower in followers {
-        let measured = follower.measured()?;
-        let state = follower.ask_state()?;
-        let Follower { port, node, number, pmc, .. } = follower;
-        pmc.finish(SOON)?;
-        let (grandmaster, domain) = master_of(&state, &node)?;
-        check_follows(&state, &node, &port, number)?;
-        let samples = measured.filter(|(master, _)| *master == grandmaster).map(|(_, samples)| samples);
-        let samples =
-            samples.with_context(|| format!("{node} changed its grandmaster to {grandmaster} at the end"))?;
+        follower.ask_state()?;
+        let log = follower.pmc.end(SOON)?;
+        ensure!(log.is_empty(), "pmc of {} complains: {log}", follower.node);
+        let answers = follower.read(&follower.answers()?)?;
+        let Follower { port, node, number, .. } = &follower;
+        let (grandmaster, domain) = master_of(&answers, node)?;
+        check_follows(&answers, node, port, *number)?;
+        let measured = follower.measured_in(&answers)?.filter(|(master, _)| *master == grandmaster);
+        let (_, samples) =
+            measured.with_context(|| format!("{node} has only just changed to {grandmaster}"))?;
         ensure!(
             document.grandmaster.is_none_or(|other| other == grandmaster)
                 && document.domain.is_none_or(|other| other == domain),
@@ -215,4 +229,20 @@ fn pmc_command(node: &str, tools: &Tools) -> Vec<String> {
     let server = ptp4l_socket(node);
     let own = format!("{WORK}/ptp4l/{node}.pmc");
     tools.command(Tool::Pmc, ["-u", "-b", "0", "-t", "1", "-i", &own, "-s", &server.to_string_lossy()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_written_answer_waits_for_its_rest() {
+        let text = "sending: GET TIME_STATUS_NP\n\t0-0 seq 0 RESPONSE MANAGEMENT TIME_STATUS_NP \n\t\tmaster_offset 5\n";
+        let more = format!(
+            "{text}sending: GET TIME_STATUS_NP\n\t0-0 seq 1 RESPONSE MANAGEMENT TIME_STATUS_NP \n\t\tmaster_offs"
+        );
+        assert_eq!(whole(text), "sending: GET TIME_STATUS_NP\n");
+        assert_eq!(whole(&more), format!("{text}sending: GET TIME_STATUS_NP\n"));
+        assert_eq!(whole("sending: GET T"), "");
+    }
 }

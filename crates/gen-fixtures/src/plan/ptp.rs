@@ -4,14 +4,22 @@ use fixture::scenario::{Gptp, Node, Role};
 
 use super::ptp4l_socket;
 
+/// After how many missing Announce messages the grandmaster knows that nobody is better.
+const GRANDMASTER_ANNOUNCE_TIMEOUT: u8 = 2;
+
+/// After how many missing Announce or Sync messages the others look for another grandmaster. The default of 3
+/// (IEEE 802.1AS-2020, 10.7.3) is less than a busy host may keep the whole guest waiting.
+const PATIENCE: u8 = 10;
+
 /// All nodes run on the clock of the one kernel, which must not be steered: ptp4l measures and reports only
 /// (`free_running`). So the ports that follow stay UNCALIBRATED, and every Sync gives one line in the log.
 pub fn config(node: &Node, settings: &Gptp) -> String {
-    let priority = settings.priority1.unwrap_or(match node.role {
-        Role::Grandmaster => 100,
-        Role::Bridge => 246,
-        Role::EndStation => 248,
-    });
+    let (priority, announce_timeout) = match node.role {
+        Role::Grandmaster => (100, GRANDMASTER_ANNOUNCE_TIMEOUT),
+        Role::Bridge => (246, PATIENCE),
+        Role::EndStation => (248, PATIENCE),
+    };
+    let priority = settings.priority1.unwrap_or(priority);
     let socket = ptp4l_socket(&node.name);
     let Gptp { domain, log_sync_interval, log_announce_interval, log_pdelay_req_interval, .. } = settings;
     let threshold = settings.neighbor_prop_delay_thresh.0;
@@ -24,8 +32,8 @@ pub fn config(node: &Node, settings: &Gptp) -> String {
          logSyncInterval {log_sync_interval}\n\
          logAnnounceInterval {log_announce_interval}\n\
          logMinPdelayReqInterval {log_pdelay_req_interval}\n\
-         announceReceiptTimeout 3\n\
-         syncReceiptTimeout 3\n\
+         announceReceiptTimeout {announce_timeout}\n\
+         syncReceiptTimeout {PATIENCE}\n\
          neighborPropDelayThresh {threshold}\n\
          transportSpecific 0x1\n\
          ptp_dst_mac 01:80:C2:00:00:0E\n\
