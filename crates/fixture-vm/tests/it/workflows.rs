@@ -1,6 +1,6 @@
 //! The workflows and the scripts they call: pinned, bounded, least-privileged, and nothing writes the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -56,6 +56,24 @@ fn step_findings(root: &Path, step: &Value) -> Option<String> {
 fn every_workflow_keeps_the_rules() {
     // The test command is made elsewhere in the project; every other script is checked as it stands.
     assert_eq!(findings(&root()), Vec::<String>::new());
+}
+
+#[test]
+fn the_documented_pins_are_the_ones_in_use() {
+    let used: BTreeSet<String> = workflows(&root())
+        .values()
+        .flat_map(|workflow| workflow["jobs"].as_object().unwrap().values())
+        .flat_map(|job| job["steps"].as_array().unwrap())
+        .filter_map(|step| Some(step["uses"].as_str()?.replace('@', " ")))
+        .collect();
+    let text = fs::read_to_string(root().join("docs/workflows.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains('/'));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let documented: BTreeSet<String> = cells
+        .filter(|cells| cells[3].len() == 40)
+        .map(|cells| format!("{} {}", cells[1], cells[3]))
+        .collect();
+    assert_eq!(documented, used);
 }
 
 #[test]
