@@ -12,6 +12,10 @@ pkgs.writeShellApplication {
   ];
   text = ''
     export FIXTURE_VM_NIXOS_IMAGE=${guestImage}
+    # Where Nix is, its guest is the default; any other can be named.
+    if [ "''${1-}" = run ] && [[ " $* " != *" --guest"* ]]; then
+      set -- "$@" --guest nixos
+    fi
     exec fixture-vm "$@"
   '';
 }
