@@ -103,7 +103,7 @@ impl Process {
 
     /// Its process id, which is its process group's too.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        Pid::from_raw(self.child.id() as i32)
     }
 
     /// Waits until it ended or the time is up.

@@ -259,7 +259,7 @@ fn an_interrupted_build_leaves_no_half_image_and_goes_on() {
     for (signal, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
         let (home, mirror) = (Home::new(), Mirror::new());
         let child = hanging_build(&home, &mirror);
-        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
         assert_eq!(ended(child), code);
         assert_eq!(fs::read_dir(home.cache().join("images")).unwrap().count(), 0);
 
