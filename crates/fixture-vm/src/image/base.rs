@@ -39,8 +39,9 @@ const CODE: [&str; 8] = [
 ];
 
 /// What the kernel is told besides where its root is: docs/guest-image.md has what each is worth.
-const CMDLINE: &str = "quiet cryptomgr.notests random.trust_cpu=on \
-    initcall_blacklist=jent_mod_init,btf_vmlinux_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init";
+const CMDLINE: &str = "quiet cryptomgr.notests random.trust_cpu=on init_on_alloc=0 rodata=off \
+    initcall_blacklist=jent_mod_init,btf_vmlinux_init,load_system_certificate_list,bpf_tcp_ca_kfunc_init,\
+    init_msg_buckets,init_user_buckets,trace_eval_init,init_kprobe_trace,ftrace_check_for_weak_functions";
 
 /// The recipe and the lock, as text: what a base is made of.
 #[derive(Debug, Clone)]

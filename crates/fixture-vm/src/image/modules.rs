@@ -118,6 +118,9 @@ impl Module {
         } else {
             data.extend_from_slice(file);
         }
+        let unsigned = without_signature(&data)?.len();
+        data.truncate(unsigned);
+        hide_type_info(&mut data)?;
         let info = modinfo(&data)?;
         let values = |key: &str| -> Vec<String> {
             info.iter().filter(|(k, _)| k == key).map(|(_, value)| value.clone()).collect()
@@ -138,15 +141,44 @@ impl Module {
     }
 }
 
+/// The module before the signature that the kernel's build appended.
+///
+/// The guest trusts its image as a whole; checking an RSA signature for each of fifty modules takes an
+/// emulated CPU a good part of the boot. Debian's kernel does not insist on one.
+fn without_signature(module: &[u8]) -> Result<&[u8]> {
+    const MAGIC: &[u8] = b"~Module signature appended~\n";
+    /// `struct module_signature`; its last four bytes are the signature's length, big-endian.
+    const TRAILER: usize = 12;
+    let Some(signed) = module.strip_suffix(MAGIC) else { return Ok(module) };
+    let (rest, length) = signed.split_last_chunk::<4>().context("its signature has no length")?;
+    let signature = u32::from_be_bytes(*length) as usize + TRAILER - length.len();
+    let end = rest.len().checked_sub(signature).context("its signature is longer than it is")?;
+    Ok(&rest[..end])
+}
+
+/// Leaves the section `.BTF` without a size, so that the kernel takes the module for one without type
+/// information and does not read its own, of several megabytes, for the first module.
+fn hide_type_info(module: &mut [u8]) -> Result<()> {
+    /// Offset of `sh_size` in an `Elf64_Shdr`.
+    const SH_SIZE: usize = 32;
+    let elf = Elf::parse(module)?;
+    let Some(index) = section(&elf, ".BTF") else { return Ok(()) };
+    let header = usize::try_from(elf.header.e_shoff)? + index * usize::from(elf.header.e_shentsize);
+    let size = module.get_mut(header + SH_SIZE..header + SH_SIZE + 8);
+    size.context("its section headers lie outside the file")?.fill(0);
+    Ok(())
+}
+
+/// The index of a section.
+fn section(elf: &Elf<'_>, name: &str) -> Option<usize> {
+    elf.section_headers.iter().position(|header| elf.shdr_strtab.get_at(header.sh_name) == Some(name))
+}
+
 /// The `key=value` strings of a module's `.modinfo` section.
 fn modinfo(module: &[u8]) -> Result<Vec<(String, String)>> {
     let elf = Elf::parse(module)?;
-    let section = elf
-        .section_headers
-        .iter()
-        .find(|header| elf.shdr_strtab.get_at(header.sh_name) == Some(".modinfo"))
-        .context("it has no .modinfo section")?;
-    let range = section.file_range().context("its .modinfo section is empty")?;
+    let index = section(&elf, ".modinfo").context("it has no .modinfo section")?;
+    let range = elf.section_headers[index].file_range().context("its .modinfo section is empty")?;
     let bytes = module.get(range).context("its .modinfo section lies outside the file")?;
     let pairs = bytes.split(|byte| *byte == 0).filter_map(|entry| {
         let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
@@ -176,5 +208,16 @@ mod tests {
         assert_eq!(module_name("/usr/lib/modules/6/kernel/a/crc-itu-t.ko.xz").as_deref(), Some("crc_itu_t"));
         assert_eq!(module_name("kernel/net/8021q/8021q.ko").as_deref(), Some("8021q"));
         assert_eq!(module_name("modules.builtin"), None);
+    }
+
+    #[test]
+    fn a_signature_is_taken_off_whole() {
+        let signed =
+            [b"module", &b"sig"[..], &[0; 8], &[0, 0, 0, 3], b"~Module signature appended~\n"].concat();
+        assert_eq!(without_signature(&signed).expect("well-formed"), b"module");
+        assert_eq!(without_signature(b"module").expect("unsigned"), b"module");
+        let message = without_signature(&signed[6..]).map(<[u8]>::len);
+        assert_eq!(message.expect("an empty module"), 0);
+        assert!(without_signature(&signed[7..]).is_err(), "three bytes claimed, two there");
     }
 }
