@@ -9,7 +9,8 @@ use fixture::contract::manifest::Manifest;
 use fixture::contract::{self, FIXTURES};
 use serde_json::Value;
 
-use crate::lab::{Lab, SMALL, ends_with, image};
+use crate::lab::{Lab, SMALL, ends_with, image, image_copy, rename_program, replace_initramfs, shipped};
+use crate::project::{command, find, said, skip};
 
 /// Longest time between two words of a guest, in nanoseconds of its own clock.
 const LONGEST_SILENCE_NS: u64 = 5_000_000_000;
@@ -102,4 +103,67 @@ fn a_guest_runs_from_memory_on_the_virtual_clock() {
     let lab = Lab::new();
     let said = ends_with(0, run(&lab, &["--clock", "virtual"]));
     assert!(said.contains("valid: no errors"), "{said}");
+}
+
+/// An init as systemd is one for the guest program: it sets the machine up, starts the program as one child of
+/// many with the tools' folders in its environment, and does not end with it.
+const INIT: &str = r#"#!/busybox sh
+b=/busybox
+$b mount -t devtmpfs dev /dev
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+while read -r module; do $b insmod "/modules/$module"; done </modules/order
+for word in $($b cat /proc/cmdline); do
+  case $word in fixture.root=*) root=${word#fixture.root=} ;; esac
+done
+until [ -b "$root" ]; do $b usleep 10000; done
+$b mount -t erofs -o ro "$root" /sysroot
+for folder in run tmp var; do $b mount -t tmpfs tmpfs "/sysroot/$folder"; done
+$b ln -s /run /sysroot/var/run
+modules=/sysroot/usr/lib/fixture-vm/modules
+while read -r module; do $b insmod "$modules/$module"; done <"$modules/order"
+for folder in dev proc sys; do $b mount --move "/$folder" "/sysroot/$folder"; done
+$b cp /unit /busybox /sysroot/run/
+export FIXTURE_VM_TOOLS=/usr/sbin:/usr/bin
+exec $b switch_root /sysroot /run/busybox sh -c '/run/unit; while :; do /run/busybox sleep 1; done'
+"#;
+
+#[test]
+fn the_program_does_the_same_as_a_unit_of_another_init() {
+    let Some(busybox) = find("busybox").filter(|path| is_static(path)) else {
+        return skip("the init of this test is a static busybox, which is not here");
+    };
+    let lab = Lab::new();
+    let unit = image_copy(&lab);
+    let mut initramfs = fs::read(unit.join("initramfs")).unwrap();
+    rename_program(&mut initramfs, b"unit");
+    for (number, (name, data)) in
+        [("init", INIT.as_bytes().to_vec()), ("busybox", fs::read(busybox).unwrap())].iter().enumerate()
+    {
+        let member = cpio::newc::Builder::new(name).mode(0o100_755).nlink(1).ino(number as u32 + 1000);
+        let mut writer = member.write(&mut initramfs, data.len() as u32);
+        std::io::Write::write_all(&mut writer, data).unwrap();
+        writer.finish().unwrap();
+    }
+    cpio::newc::trailer(&mut initramfs).unwrap();
+    replace_initramfs(&unit, &initramfs);
+
+    for (clock, scenario) in [("real", PathBuf::from(SMALL)), ("virtual", shipped("tsn-three-node"))] {
+        let mut run = lab.program(&["run", "--clock", clock]);
+        run.arg(scenario).arg("--guest").arg(&unit).arg("--out").arg(lab.path(clock));
+        let said = ends_with(0, run);
+        assert!(said.contains("valid: no errors"), "{said}");
+        assert!(!said.contains("the root is"), "a unit leaves the root to its init:\n{said}");
+    }
+    let mut run = lab.program(&["run", SMALL, "--clock", "real", "--fault", "fail@traffic", "--guest"]);
+    run.arg(&unit).arg("--out").arg(lab.out());
+    let said = ends_with(4, run);
+    assert!(said.contains("the guest failed in step traffic"), "{said}");
+    lab.assert_nothing_left();
+}
+
+/// Whether a program names no loader.
+fn is_static(program: &Path) -> bool {
+    let output = command("readelf").arg("--program-headers").arg(program).output();
+    output.is_ok_and(|output| output.status.success() && !said(&output).contains("INTERP"))
 }

@@ -2,13 +2,14 @@
 //! nothing left behind, and the former set as it was.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Lab, Live, PROGRAM, SMALL, ends_with, image, skip};
+use crate::lab::{
+    Lab, Live, PROGRAM, SMALL, ends_with, image, image_copy, rename_program, replace_initramfs, skip,
+};
 use crate::project::{command, root};
 
 /// Runs with a former set in place; the run must fail with this code and say all of this.
@@ -76,17 +77,6 @@ fn a_guest_that_only_lives_runs_into_its_deadline() {
     guest_fault("stall@traffic", &["--timeout", "6s"], 5, &["took too long in step traffic"]);
 }
 
-/// A copy of the image whose files can be changed; its descriptor says what they are then.
-fn image_copy(lab: &Lab) -> PathBuf {
-    let copy = lab.path("image");
-    fs::create_dir(&copy).unwrap();
-    for name in ["vmlinux", "initramfs", "root.img", "image.json"] {
-        fs::copy(image().join(name), copy.join(name)).unwrap();
-        fs::set_permissions(copy.join(name), fs::Permissions::from_mode(0o644)).unwrap();
-    }
-    copy
-}
-
 /// Runs the small scenario on another image.
 fn run_on(lab: &Lab, image: &Path) -> Command {
     let mut run = lab.program(&["run", SMALL, "--guest"]);
@@ -109,25 +99,10 @@ fn a_corrupt_image_is_found_before_it_boots() {
 fn an_image_without_its_guest_program_is_a_kernel_panic_at_boot() {
     let lab = Lab::new();
     let copy = image_copy(&lab);
-    let initramfs = fs::read(copy.join("initramfs")).unwrap();
-    // The archive's member keeps its length; only its name is no longer the one the kernel starts. A name
-    // follows 110 bytes after the magic of its header (cpio's newc format).
-    let is_init =
-        |at: &usize| initramfs[*at..].starts_with(b"070701") && initramfs[at + 110..].starts_with(b"init\0");
-    let name = (0..initramfs.len() - 115).find(is_init).unwrap() + 110;
-    let mut changed = initramfs.clone();
-    changed[name..name + 4].copy_from_slice(b"tini");
-    fs::write(copy.join("initramfs"), &changed).unwrap();
-    let text = fs::read_to_string(copy.join("image.json")).unwrap();
-    let mut descriptor: serde_json::Value = serde_json::from_str(&text).unwrap();
-    descriptor["files"]["initramfs"]["sha256"] = sha256(&copy.join("initramfs")).into();
-    fs::write(copy.join("image.json"), descriptor.to_string()).unwrap();
+    let mut initramfs = fs::read(copy.join("initramfs")).unwrap();
+    rename_program(&mut initramfs, b"tini");
+    replace_initramfs(&copy, &initramfs);
     fails(&lab, 4, run_on(&lab, &copy), &["the guest's kernel panicked before its first step"]);
-}
-
-fn sha256(file: &Path) -> String {
-    let output = command("sha256sum").arg(file).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
 }
 
 #[test]

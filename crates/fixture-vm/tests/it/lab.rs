@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -34,6 +35,39 @@ pub fn image() -> &'static Path {
         assert!(output.status.success(), "image build:\n{}", said(&output));
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
+}
+
+/// A copy of the image whose files can be changed; its descriptor says what they are then.
+pub fn image_copy(lab: &Lab) -> PathBuf {
+    let copy = lab.path("image");
+    fs::create_dir(&copy).unwrap();
+    for name in ["vmlinux", "initramfs", "root.img", "image.json"] {
+        fs::copy(image().join(name), copy.join(name)).unwrap();
+        fs::set_permissions(copy.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    copy
+}
+
+/// Gives the guest program in an initramfs another name than the one the kernel starts.
+///
+/// The archive's member keeps its length. A name follows 110 bytes after the magic of its header (cpio's newc
+/// format).
+pub fn rename_program(initramfs: &mut [u8], to: &[u8; 4]) {
+    let is_init =
+        |at: &usize| initramfs[*at..].starts_with(b"070701") && initramfs[at + 110..].starts_with(b"init\0");
+    let name = (0..initramfs.len() - 115).find(is_init).unwrap() + 110;
+    initramfs[name..name + 4].copy_from_slice(to);
+}
+
+/// Puts an initramfs into an image, and its size and digest into the descriptor.
+pub fn replace_initramfs(image: &Path, initramfs: &[u8]) {
+    fs::write(image.join("initramfs"), initramfs).unwrap();
+    let output = command("sha256sum").arg(image.join("initramfs")).output().unwrap();
+    let text = fs::read_to_string(image.join("image.json")).unwrap();
+    let mut descriptor: serde_json::Value = serde_json::from_str(&text).unwrap();
+    descriptor["files"]["initramfs"]["sha256"] = String::from_utf8(output.stdout).unwrap()[..64].into();
+    descriptor["files"]["initramfs"]["size"] = initramfs.len().into();
+    fs::write(image.join("image.json"), descriptor.to_string()).unwrap();
 }
 
 /// A home: run folders, output and all else of one test.
