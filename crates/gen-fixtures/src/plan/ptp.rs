@@ -11,6 +11,10 @@ const GRANDMASTER_ANNOUNCE_TIMEOUT: u8 = 2;
 /// (IEEE 802.1AS-2020, 10.7.3) is less than a busy host may keep the whole guest waiting.
 const PATIENCE: u8 = 10;
 
+/// How long ptp4l waits for the time stamp of a message that it sent. With the default of 10 ms a guest that is
+/// kept waiting at the wrong moment declares the port faulty.
+const TX_TIMESTAMP_MS: u16 = 1000;
+
 /// All nodes run on the clock of the one kernel, which must not be steered: ptp4l measures and reports only
 /// (`free_running`). So the ports that follow stay UNCALIBRATED, and every Sync gives one line in the log.
 pub fn config(node: &Node, settings: &Gptp) -> String {
@@ -44,6 +48,8 @@ pub fn config(node: &Node, settings: &Gptp) -> String {
          path_trace_enabled 1\n\
          assume_two_step 1\n\
          free_running 1\n\
+         tx_timestamp_timeout {TX_TIMESTAMP_MS}\n\
+         fault_reset_interval 0\n\
          freq_est_interval 0\n\
          summary_interval {log_sync_interval}\n\
          uds_address {}\n\
