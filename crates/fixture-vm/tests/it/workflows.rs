@@ -176,6 +176,34 @@ fn a_new_lock_is_proposed_on_a_branch_of_its_own() {
 }
 
 #[test]
+fn a_runner_that_is_no_debian_gets_a_source_that_installs_nothing() {
+    let etc = tempfile::tempdir().unwrap();
+    for folder in ["sources.list.d", "preferences.d"] {
+        fs::create_dir(etc.path().join(folder)).unwrap();
+    }
+    let apt = program("apt-get", "[ \"$1\" != indextargets ] || echo noble");
+    let sudo = program("sudo", "exec \"$@\"");
+    let debootstrap = program("debootstrap", "DEF_MIRROR=\"http://mirror.example/debian\"\n");
+    let path = std::env::var("PATH").unwrap();
+    let folders = [&apt, &sudo, &debootstrap].map(|folder| folder.path().display().to_string()).join(":");
+    let add = |mirror: &str| {
+        let mut add = command("tools/ci/debian-sources");
+        add.env("PATH", format!("{folders}:{path}")).env("ETC_APT", etc.path()).env("DEBIAN_MIRROR", mirror);
+        add.output().unwrap()
+    };
+    let output = add("");
+    assert!(output.status.success(), "{}", said(&output));
+    let sources = fs::read_to_string(etc.path().join("sources.list.d/debian-guest.sources")).unwrap();
+    assert!(sources.contains("URIs: http://mirror.example/debian\n"), "{sources}");
+    assert!(sources.contains("URIs: http://mirror.example/debian-security\n"), "{sources}");
+    let pin = fs::read_to_string(etc.path().join("preferences.d/debian-guest")).unwrap();
+    assert!(pin.contains("Pin-Priority: -1"), "{pin}");
+    let refused = add("http://mirror.example/ubuntu");
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("name one that ends in /debian"), "{}", said(&refused));
+}
+
+#[test]
 fn the_nightly_runs_here_on_the_debian_guest() {
     let Some(_) = find("qemu-system-x86_64") else {
         return skip("the nightly boots guests under QEMU, which is not here");
