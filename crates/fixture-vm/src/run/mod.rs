@@ -48,7 +48,11 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
     let mut attempt = Attempt::begin(&plan, Progress::new(args.json))?;
     let host = Host::find(&plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
     if args.dry_run {
-        return summary::dry_run(&plan, &prepare(&plan, &host, &attempt.folder)?);
+        let prepared = prepare(&plan, &host, &attempt.folder)?;
+        if plan.keep {
+            attempt.folder.keep();
+        }
+        return summary::dry_run(&plan, &prepared);
     }
     let answered = if plan.answers { answer::from_store(&plan, &host, &mut attempt)? } else { None };
     let made = match answered {
