@@ -7,9 +7,11 @@ use super::ptp4l_socket;
 /// After how many missing Announce messages the grandmaster knows that nobody is better.
 const GRANDMASTER_ANNOUNCE_TIMEOUT: u8 = 2;
 
-/// After how many missing Announce or Sync messages the others look for another grandmaster. The default of 3
-/// (IEEE 802.1AS-2020, 10.7.3) is less than a busy host may keep the whole guest waiting.
-const PATIENCE: u8 = 10;
+/// After how many missing Announce messages the others look for another grandmaster, and after how many missing
+/// Sync messages. Both defaults are 3 (IEEE 802.1AS-2020, 10.7.3), which at the usual intervals is less than a
+/// busy host may keep the whole guest waiting; these are 1.25 s.
+const ANNOUNCE_TIMEOUT: u8 = 5;
+const SYNC_TIMEOUT: u8 = 10;
 
 /// How long ptp4l waits for the time stamp of a message that it sent. With the default of 10 ms a guest that is
 /// kept waiting at the wrong moment declares the port faulty.
@@ -20,8 +22,8 @@ const TX_TIMESTAMP_MS: u16 = 1000;
 pub fn config(node: &Node, settings: &Gptp) -> String {
     let (priority, announce_timeout) = match node.role {
         Role::Grandmaster => (100, GRANDMASTER_ANNOUNCE_TIMEOUT),
-        Role::Bridge => (246, PATIENCE),
-        Role::EndStation => (248, PATIENCE),
+        Role::Bridge => (246, ANNOUNCE_TIMEOUT),
+        Role::EndStation => (248, ANNOUNCE_TIMEOUT),
     };
     let priority = settings.priority1.unwrap_or(priority);
     let socket = ptp4l_socket(&node.name);
@@ -37,7 +39,7 @@ pub fn config(node: &Node, settings: &Gptp) -> String {
          logAnnounceInterval {log_announce_interval}\n\
          logMinPdelayReqInterval {log_pdelay_req_interval}\n\
          announceReceiptTimeout {announce_timeout}\n\
-         syncReceiptTimeout {PATIENCE}\n\
+         syncReceiptTimeout {SYNC_TIMEOUT}\n\
          neighborPropDelayThresh {threshold}\n\
          transportSpecific 0x1\n\
          ptp_dst_mac 01:80:C2:00:00:0E\n\
