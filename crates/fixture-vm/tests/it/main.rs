@@ -2,6 +2,7 @@
 
 mod conformance;
 mod diff;
+mod doctor;
 mod faults;
 mod image;
 mod lab;
