@@ -8,6 +8,7 @@ mod image;
 mod lab;
 mod nix;
 mod project;
+mod readme;
 mod run;
 mod trace;
 mod warm;

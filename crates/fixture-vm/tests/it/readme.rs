@@ -1,0 +1,117 @@
+//! The commands of README and docs are run as they stand there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::lab::{Lab, PROGRAM, image};
+use crate::project::{command, root, said};
+
+/// The lines of every shell block of a page.
+fn commands(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside && !line.is_empty() => found.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    pages.extend([root().join("README.md"), root().join("ARCHITECTURE.md")]);
+    pages.sort();
+    pages
+}
+
+#[test]
+fn scripts_that_pages_name_are_there() {
+    for page in pages() {
+        for line in commands(&page) {
+            let program = line.split(' ').next().unwrap();
+            if program.starts_with("tools/") {
+                let mode = fs::metadata(root().join(program))
+                    .unwrap_or_else(|_| panic!("{line}"))
+                    .permissions()
+                    .mode();
+                assert!(mode & 0o111 != 0, "{program} in {} cannot be run", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_work_in_their_order() {
+    let lab = Lab::new();
+    // The image is built already; the folder stands for a checkout in which `out/` is free.
+    let here = lab.path("here");
+    fs::create_dir(&here).unwrap();
+    std::os::unix::fs::symlink(root().join("scenarios"), here.join("scenarios")).unwrap();
+    let lines = commands(&root().join("README.md"));
+    let lines: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("fixture-vm ")).collect();
+    assert!(lines.iter().any(|line| line.starts_with("run ")), "{lines:?}");
+    for line in lines {
+        let mut run = lab.program(&line.split(' ').collect::<Vec<_>>());
+        if line.starts_with("run ") {
+            run.arg("--guest").arg(image());
+        }
+        let output = run.current_dir(&here).output().unwrap();
+        assert!(output.status.success(), "fixture-vm {line}\n{}", said(&output));
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !path.contains("://") {
+                assert!(page.parent().unwrap().join(path).exists(), "{link} in {}", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_picture_of_the_readme_can_be_drawn_from_any_set() {
+    let lab = Lab::new();
+    let set = lab.path("tsn");
+    let mut run = lab.program(&["run", "scenarios/tsn-three-node.yaml", "--guest"]);
+    run.arg(image()).arg("--out").arg(&set);
+    assert!(run.output().unwrap().status.success());
+    let mut draw = command(env!("CARGO"));
+    draw.args(["run", "--quiet", "--locked", "--package", "fixture", "--example", "gates", "--"])
+        .arg(&set)
+        .arg("sw-p2");
+    let output = draw.output().unwrap();
+    let svg = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    for text in ["gates 0x04", "gates 0x02", "gates 0x01", "PCP 0", "PCP 5", "PCP 6"] {
+        assert!(svg.contains(text), "{text} is not in {svg}");
+    }
+}
+
+#[test]
+fn completions_and_manual_page_come_from_the_same_definitions() {
+    let man = said(&command(PROGRAM).arg("man").output().unwrap());
+    assert!(man.contains(".TH fixture-vm") && man.contains("doctor"), "{man}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = said(&command(PROGRAM).args(["completions", shell]).output().unwrap());
+        assert!(script.contains("fixture-vm") && script.contains("doctor"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let line = format!("{PROGRAM} man | head -n 1; echo ${{PIPESTATUS[0]}}");
+    let text = said(&command("bash").args(["-c", &line]).output().unwrap());
+    assert!(text.trim_end().ends_with("\n0") && !text.contains("panicked"), "{text}");
+}
