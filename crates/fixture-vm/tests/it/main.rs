@@ -10,6 +10,7 @@ mod nix;
 mod project;
 mod readme;
 mod run;
+mod tidy;
 mod trace;
 mod warm;
 mod workflows;
