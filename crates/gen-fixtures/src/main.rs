@@ -28,7 +28,7 @@ mod work;
 
 use anyhow::{Context, Result};
 use fixture::contract::VERSION;
-use fixture::contract::event::{Step, What};
+use fixture::contract::event::{HOLD_NS, Step, What};
 
 use crate::cmdline::CommandLine;
 use crate::daemons::Daemons;
@@ -78,9 +78,7 @@ fn generate(init: bool, events: &Events) -> Result<()> {
         Ok(((tools, versions), detail))
     })?;
     events.send(What::Ready);
-    // Told completely before the machine stands still.
-    events.flush();
-    boot::pause::pause()?;
+    hold();
 
     let input = run.step(Step::Input, || {
         let input = input::read()?;
@@ -145,6 +143,15 @@ impl Run<'_> {
         let (value, detail) = act()?;
         self.events.send(What::StepDone { step, detail });
         Ok(value)
+    }
+}
+
+/// Gives the host time to save the machine. Busy, since an idle guest's clock may be put forward to its next timer
+/// while the machine is being stopped.
+fn hold() {
+    let end = clock::monotonic() + HOLD_NS;
+    while clock::monotonic() < end {
+        std::hint::spin_loop();
     }
 }
 

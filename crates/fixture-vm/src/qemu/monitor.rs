@@ -66,6 +66,17 @@ impl Monitor {
         Ok(notices)
     }
 
+    /// Pauses the guest.
+    ///
+    /// From here, between two of the guest's instructions, time stands still. A guest that pauses its machine
+    /// by a device is not so lucky: QEMU may put its clock forward before it knows of the pause.
+    pub fn stop(&mut self) -> Result<()> {
+        self.qmp.execute(&qmp::stop {}).context("pausing the guest")?;
+        // Told of what was asked for.
+        self.qmp.events().for_each(drop);
+        Ok(())
+    }
+
     /// Saves the paused guest under a name into the one drive that can hold it.
     pub fn save(&mut self, name: &str) -> Result<()> {
         let command_line = format!("savevm {name}");

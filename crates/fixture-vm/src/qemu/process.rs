@@ -69,6 +69,11 @@ impl Running {
         Ok(notices)
     }
 
+    /// Pauses the guest.
+    pub fn stop(&mut self) -> Result<()> {
+        self.monitor()?.stop()
+    }
+
     /// Saves the paused guest into the drive it was given for that.
     pub fn save(&mut self) -> Result<()> {
         self.monitor()?.save(SAVED_AS)

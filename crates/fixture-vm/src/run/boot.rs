@@ -65,8 +65,10 @@ impl Site<'_> {
         let mut watch = self.watch()?;
         watch.until_ready(&mut running, log)?;
         log.done("")?;
-        let said = warm.map(|_| self.save(&mut running, log)).transpose()?;
-        running.resume()?;
+        let said = match warm {
+            Some(_) => self.save(&mut running, &mut watch, log)?,
+            None => None,
+        };
         self.finish(running, watch, log)?;
         if let (Some(warm), Some(said)) = (warm, said) {
             warm.add(&said);
@@ -91,13 +93,23 @@ impl Site<'_> {
         log.done("")
     }
 
-    fn save(&self, running: &mut Running, log: &mut EventLog) -> Result<Said> {
+    /// Saves the guest where it waits; nothing if it was too quick for a busy host.
+    fn save(&self, running: &mut Running, watch: &mut Watch, log: &mut EventLog) -> Result<Option<Said>> {
         let files = &self.prepared.files;
         log.begin(Stage::Save)?;
-        running.save()?;
-        let read = |file| fs::read(file).context("reading what the guest has written");
-        let said = Said { console: read(&files.console)?, events: read(&files.events)? };
-        log.done("later runs continue from here")?;
+        running.stop()?;
+        let said = if watch.is_still_ready(log)? {
+            running.save()?;
+            let read = |file| fs::read(file).context("reading what the guest has written");
+            Some(Said { console: read(&files.console)?, events: read(&files.events)? })
+        } else {
+            None
+        };
+        running.resume()?;
+        log.done(match said {
+            Some(_) => "later runs continue from here",
+            None => "not saved, the guest was quicker; a later run tries again",
+        })?;
         Ok(said)
     }
 

@@ -65,9 +65,15 @@ impl<'a> Watch<'a> {
         Ok(Self { guest: Guest::new(events, deadlines)?, console, deadlines, interrupt })
     }
 
-    /// Watches until the guest is ready for the scenario and has paused its machine.
+    /// Watches until the guest is ready for the scenario.
     pub fn until_ready(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
         self.watch(Until::Ready, qemu, log)
+    }
+
+    /// Whether the paused guest is where it was ready, and has not read the scenario.
+    pub fn is_still_ready(&mut self, log: &mut EventLog) -> Result<bool> {
+        self.guest.hear(log)?;
+        Ok(self.guest.step == Some(Step::Boot))
     }
 
     /// Watches until the guest has powered off after handing over; anything else is an error.
@@ -88,14 +94,11 @@ impl<'a> Watch<'a> {
                     return Err(self.failed(told(failure)));
                 }
             }
-            let pausing = until == Until::Ready && self.guest.ready;
             for notice in notices {
-                match notice {
-                    // The device that pauses the guest takes every event for a panic.
-                    Notice::Panicked if pausing => {}
-                    Notice::Paused(RunState::guest_panicked) if pausing => return Ok(()),
-                    notice => self.take(notice, qemu)?,
-                }
+                self.take(notice, qemu)?;
+            }
+            if until == Until::Ready && self.guest.ready {
+                return Ok(());
             }
             if let Some(status) = ended {
                 return self.ended(status, qemu);

@@ -2,7 +2,6 @@
 //! scenario, so a guest saved after it can be continued with any.
 
 pub mod modules;
-pub mod pause;
 pub mod power;
 mod root;
 
