@@ -50,6 +50,8 @@ pub struct VerifyFlag {
 pub enum Command {
     /// Run a scenario in a guest and publish its fixtures
     Run(Box<RunArgs>),
+    /// Run a recorded run again, instruction by instruction, with a debugger if you like
+    Replay(crate::replay::ReplayArgs),
     /// Verify fixture sets
     Verify(crate::verify::VerifyArgs),
     /// Say what is different in two fixture sets
@@ -108,11 +110,14 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     pub memory: u32,
     /// Virtual CPUs
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub cpus: u8,
     /// Boot the guest, even where a saved one could be continued, and save none
     #[arg(long)]
     pub cold: bool,
+    /// Keep what `replay` needs to run it again, in a folder beside the set
+    #[arg(long)]
+    pub record: bool,
     /// Print events and result as JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -165,7 +170,7 @@ pub struct DoctorArgs {
     pub work_dir: Option<PathBuf>,
 }
 
-fn duration(text: &str) -> Result<Duration, fixture::value::ValueError> {
+pub fn duration(text: &str) -> Result<Duration, fixture::value::ValueError> {
     text.parse::<Nanos>().map(Nanos::duration)
 }
 

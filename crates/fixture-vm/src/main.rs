@@ -15,6 +15,7 @@ mod image;
 mod interrupt;
 mod progress;
 mod qemu;
+mod replay;
 mod run;
 mod store;
 mod trace;
@@ -52,6 +53,7 @@ fn carry_out(cli: Cli) -> Result<Code> {
         (None, Some(Command::Verify(args))) => verify::run(args),
         (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?).map(done),
         (None, Some(Command::Diff(args))) => diff::run(&args),
+        (None, Some(Command::Replay(args))) => replay::run(&args, &Interrupt::install()?).map(done),
         (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),
         (None, Some(Command::Store(command))) => store::cli::run(command),
         (None, Some(Command::Doctor(args))) => doctor::run(&args),

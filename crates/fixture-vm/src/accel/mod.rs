@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use fixture::scenario::Clock;
+use serde::{Deserialize, Serialize};
 
-use crate::exit::Usage;
 use crate::qemu::binary::Qemu;
 
 /// What runs the guest's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Accelerator {
     /// The kernel's virtual machine.
     Kvm,
@@ -48,16 +48,6 @@ pub struct Decision {
     pub accelerator: Accelerator,
     /// One line for the user.
     pub reason: String,
-}
-
-/// Refuses a choice that contradicts the clock.
-pub fn check(choice: Choice, clock: Clock) -> Result<(), Usage> {
-    if choice == Choice::Kvm && clock == Clock::Virtual {
-        return Err(Usage(
-            "the virtual clock counts instructions, which KVM cannot do; drop --accel kvm, or use the real clock".into(),
-        ));
-    }
-    Ok(())
 }
 
 /// Decides, by a probe where KVM is in question.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fixture::contract::{handover, input};
 use fixture::scenario::Clock;
+use serde::{Deserialize, Serialize};
 
 use crate::accel::Accelerator;
 
@@ -21,7 +22,7 @@ pub const SAVED_AS: &str = "ready";
 const EPOCH: &str = "2026-01-01T00:00:00";
 
 /// What kind of machine is booted: everything but the paths of this run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Which clock the guest sees.
     pub clock: Clock,
@@ -62,7 +63,29 @@ pub struct Files {
     pub share: PathBuf,
     /// Where the guest can be saved, or is continued from.
     pub saved: Option<Saved>,
+    /// What becomes of the log of everything that reaches the guest; the virtual clock only.
+    pub log: Log,
 }
+
+/// QEMU's log of a run, from which it can run again instruction by instruction.
+#[derive(Debug, Clone, Default)]
+pub enum Log {
+    /// Written for the sake of the clock, and thrown away.
+    #[default]
+    Discarded,
+    /// Kept in this file; [`Saved`] must be given and gets the machine at its first instruction.
+    Kept(PathBuf),
+    /// Read from this file; [`Saved`] must be given as the recording left it.
+    Replayed {
+        /// The file.
+        log: PathBuf,
+        /// Where a debugger can connect, as `-gdb` takes it; the machine then waits for its word.
+        debugger: Option<OsString>,
+    },
+}
+
+/// The name under which a recording saves the machine at its first instruction.
+const SAVED_AT_START: &str = "start";
 
 /// A qcow2 file for a saved guest. The guest does not see it.
 #[derive(Debug, Clone)]
@@ -88,6 +111,7 @@ impl Files {
             nonce: name("nonce"),
             share: name("share"),
             saved: None,
+            log: Log::Discarded,
         }
     }
 }
@@ -95,9 +119,12 @@ impl Files {
 /// The arguments, without the program's name.
 pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     let mut args = Arguments(Vec::new());
-    args.words("-no-user-config -nodefaults -display none -no-reboot -action panic=pause");
+    args.words("-no-user-config -nodefaults -display none -no-reboot");
+    // In a replay nothing but a debugger stops the guest.
+    let panic = if let Log::Replayed { .. } = files.log { "none" } else { "pause" };
+    args.words(&format!("-action panic={panic}"));
     args.words("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    processor_and_clock(machine, &mut args);
+    processor_and_clock(machine, &files.log, &mut args);
     boot(machine, files, &mut args);
     root(machine, files, &mut args);
     // Serial ports backed by files are written as the guest writes, so they disturb no clock. What a saved
@@ -122,7 +149,7 @@ pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     args.0
 }
 
-fn processor_and_clock(machine: &Machine, args: &mut Arguments) {
+fn processor_and_clock(machine: &Machine, log: &Log, args: &mut Arguments) {
     let nvdimm = if machine.clock == Clock::Virtual { ",nvdimm=on" } else { "" };
     args.words(&format!("-M q35,smm=off,usb=off,sata=off{nvdimm}"));
     args.words(&format!("-smp {} -accel {}", machine.cpus, machine.accelerator.name()));
@@ -136,10 +163,25 @@ fn processor_and_clock(machine: &Machine, args: &mut Arguments) {
         Clock::Virtual => {
             let most = u64::from(machine.memory_mib) + machine.root_size.div_ceil(1 << 20);
             args.words(&format!("-m {}M,slots=1,maxmem={most}M", machine.memory_mib));
-            // Recording holds the lock that makes an idle guest's clock exact; the record itself is not needed.
-            args.words("-icount shift=0,sleep=off,rr=record,rrfile=/dev/null");
+            count_instructions(log, args);
             // The seed of the run comes with the scenario: up to there all runs of an image are one.
             args.words(&format!("-rtc base={EPOCH},clock=vm -seed 1"));
+        }
+    }
+}
+
+/// Recording holds the lock that makes an idle guest's clock exact, whether the log itself is kept or not.
+fn count_instructions(log: &Log, args: &mut Arguments) {
+    let option = |mode: &str| format!("shift=0,sleep=off,rr={mode},rrfile=");
+    let snapshot = format!(",rrsnapshot={SAVED_AT_START}");
+    match log {
+        Log::Discarded => args.option("-icount", &option("record"), Path::new("/dev/null"), ""),
+        Log::Kept(log) => args.option("-icount", &option("record"), log, &snapshot),
+        Log::Replayed { log, debugger } => {
+            args.option("-icount", &option("replay"), log, &snapshot);
+            if let Some(debugger) = debugger {
+                args.0.extend(["-S".into(), "-gdb".into(), debugger.clone()]);
+            }
         }
     }
 }
@@ -245,6 +287,45 @@ mod tests {
         let warm = arguments(&machine(Clock::Virtual), &saved(true));
         assert!(saving.starts_with(&cold) && warm.starts_with(&saving));
         insta::assert_snapshot!(shown(&warm[cold.len()..]));
+    }
+
+    #[test]
+    fn a_replay_differs_in_the_log_alone() {
+        let saved = Some(Saved { disk: "<saved>".into(), resume: false });
+        let with = |log| {
+            shown(&arguments(
+                &machine(Clock::Virtual),
+                &Files { saved: saved.clone(), log, ..Files::named() },
+            ))
+        };
+        let kept = with(Log::Kept("<log>".into()));
+        let replayed =
+            with(Log::Replayed { log: "<log>".into(), debugger: Some("unix:<gdb>,server=on".into()) });
+        let only = |of: &str, in_other: &str| {
+            of.lines()
+                .filter(|line| !in_other.lines().any(|other| other == *line))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        insta::assert_snapshot!(format!("{}\n\n{}", only(&kept, &replayed), only(&replayed, &kept)));
+    }
+
+    #[test]
+    fn every_device_of_the_virtual_clock_is_known_to_be_synchronous_or_unused_until_the_hand_over() {
+        let words = arguments(&machine(Clock::Virtual), &Files::named());
+        let after = |flag: &'static str| {
+            words
+                .windows(2)
+                .filter(move |pair| pair[0] == flag)
+                .map(|pair| pair[1].to_string_lossy().into_owned())
+        };
+        let devices: Vec<_> =
+            after("-device").map(|words| words.split(',').next().unwrap().to_owned()).collect();
+        assert_eq!(devices, ["nvdimm", "pvpanic", "virtio-9p-pci"].map(String::from).to_vec());
+        for flag in ["-netdev", "-nic", "-drive", "-blockdev", "-monitor"] {
+            assert_eq!(after(flag).next(), None);
+        }
+        assert!(after("-chardev").all(|words| words.starts_with("file,") || words.contains("id=qmp")));
     }
 
     #[test]

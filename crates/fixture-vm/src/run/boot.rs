@@ -1,7 +1,7 @@
-//! From QEMU's start to the guest's power-off: cold, or from a saved guest; a cold boot saves one for the next.
+//! From QEMU's start to the guest's power-off: cold, recorded, or from a saved guest, which a cold boot leaves.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use fixture::contract::manifest::Closure;
@@ -10,11 +10,12 @@ use super::Prepared;
 use super::events::{EventLog, Stage};
 use super::folder::RunFolder;
 use super::plan::Plan;
+use super::recording::Recording;
 use super::watch::Watch;
 use crate::digest;
 use crate::image::Cache;
 use crate::interrupt::Interrupt;
-use crate::qemu::args::{self, Files, Saved};
+use crate::qemu::args::{self, Files, Log, Saved};
 use crate::qemu::binary;
 use crate::qemu::process::{self, Running};
 use crate::warm::{Said, Store};
@@ -29,18 +30,26 @@ pub fn boot(
 ) -> Result<()> {
     let site = Site { plan, prepared, folder, interrupt };
     log.begin(Stage::Boot)?;
+    if plan.record {
+        return site.recorded(log);
+    }
     if !plan.warm {
-        return site.cold(None, log);
+        site.cold(None, Log::Discarded, log)?;
+        return Ok(());
     }
     let warm = Warm::of(prepared, folder)?;
     if warm.take()? {
-        match site.start(Some(warm.drive(true))) {
+        let saved = Saved { disk: warm.disk.clone(), resume: true };
+        match site.start(Some(saved), Log::Discarded) {
             Ok(running) => return site.continued(running, log),
             // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
             Err(error) => warm.discard(&error)?,
         }
     }
-    site.cold(Some(&warm), log)
+    if let Some(said) = site.cold(Some(&warm.disk), Log::Discarded, log)? {
+        warm.add(&said);
+    }
+    Ok(())
 }
 
 /// What a boot is given.
@@ -52,27 +61,35 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// From power-on; saves the guest when it is ready, where there is a place for it.
-    fn cold(&self, warm: Option<&Warm>, log: &mut EventLog) -> Result<()> {
+    /// From power-on. Where there is a place for it, the guest is saved when it is ready; gives what it had
+    /// written by then.
+    fn cold(&self, saved: Option<&Path>, qemu_log: Log, log: &mut EventLog) -> Result<Option<Said>> {
         let files = &self.prepared.files;
         for file in [&files.console, &files.events] {
             fs::write(file, "").with_context(|| format!("making {}", file.display()))?;
         }
-        if let Some(warm) = warm {
-            process::empty_disk(&binary::qemu_img()?, &warm.disk)?;
+        if let Some(disk) = saved {
+            process::empty_disk(&binary::qemu_img()?, disk)?;
         }
-        let mut running = self.start(warm.map(|warm| warm.drive(false)))?;
+        let drive = saved.map(|disk| Saved { disk: disk.to_owned(), resume: false });
+        let mut running = self.start(drive, qemu_log)?;
         let mut watch = self.watch()?;
         watch.until_ready(&mut running, log)?;
         log.done("")?;
-        let said = match warm {
+        let said = match saved {
             Some(_) => self.save(&mut running, &mut watch, log)?,
             None => None,
         };
         self.finish(running, watch, log)?;
-        if let (Some(warm), Some(said)) = (warm, said) {
-            warm.add(&said);
-        }
+        Ok(said)
+    }
+
+    /// From power-on, with all that a replay needs kept; most of all for a run that fails.
+    fn recorded(&self, log: &mut EventLog) -> Result<()> {
+        let recording = Recording::begin(self.folder.path())?;
+        let booted = self.cold(Some(&recording.snapshots()), Log::Kept(recording.log()), log);
+        recording.keep(self.prepared, &self.plan.target.recording())?;
+        booted?;
         Ok(())
     }
 
@@ -107,15 +124,15 @@ impl Site<'_> {
         };
         running.resume()?;
         log.done(match said {
-            Some(_) => "later runs continue from here",
+            Some(_) => "the guest as it was ready",
             None => "not saved, the guest was quicker; a later run tries again",
         })?;
         Ok(said)
     }
 
-    fn start(&self, saved: Option<Saved>) -> Result<Running> {
+    fn start(&self, saved: Option<Saved>, log: Log) -> Result<Running> {
         let Prepared { qemu, machine, files, .. } = self.prepared;
-        let arguments = args::arguments(machine, &Files { saved, ..files.clone() });
+        let arguments = args::arguments(machine, &Files { saved, log, ..files.clone() });
         let mut running = Running::start(&qemu.path, &arguments, &self.folder.path().join("qemu.stderr"))?;
         self.folder.note_qemu(running.pid())?;
         if let Some(status) = running.ended()? {
@@ -154,10 +171,6 @@ impl Warm {
 
     fn take(&self) -> Result<bool> {
         self.store.take(&self.key, &self.disk, &self.console, &self.events)
-    }
-
-    fn drive(&self, resume: bool) -> Saved {
-        Saved { disk: self.disk.clone(), resume }
     }
 
     fn discard(&self, why: &anyhow::Error) -> Result<()> {

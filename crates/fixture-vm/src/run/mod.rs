@@ -10,7 +10,9 @@ pub mod folder;
 mod host;
 mod made;
 mod plan;
+mod promise;
 mod publish;
+pub mod recording;
 mod share;
 mod summary;
 pub mod timeline;
@@ -38,7 +40,7 @@ use crate::digest;
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::qemu::args::{Files, Machine};
+use crate::qemu::args::{Files, Log, Machine};
 use crate::qemu::binary::{self, Qemu};
 use crate::qemu::process;
 
@@ -116,6 +118,7 @@ fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder) -> Result<Prepar
         nonce: at("nonce"),
         share: share.path().to_owned(),
         saved: None,
+        log: Log::Discarded,
     };
     let (machine, closure) = (host.machine(plan), host.closure(plan)?);
     Ok(Prepared { qemu, image, machine, files, closure, share, nonce })

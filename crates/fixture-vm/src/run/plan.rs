@@ -8,9 +8,10 @@ use fixture::contract::input::GuestInput;
 use fixture::contract::{self};
 use fixture::scenario::{Clock, read};
 
+use super::promise;
 use super::publish::Target;
 use super::watch::Deadlines;
-use crate::accel::{self, Choice};
+use crate::accel::Choice;
 use crate::cli::RunArgs;
 use crate::exit::Usage;
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub cpus: u8,
     /// Whether the guest may be continued from a saved one, and saved for later runs.
     pub warm: bool,
+    /// Whether QEMU's log is kept, from which the run can be run again.
+    pub record: bool,
     /// How long things may take.
     pub deadlines: Deadlines,
     /// Whether the run folder stays.
@@ -53,13 +56,7 @@ pub struct Plan {
 pub fn plan(args: &RunArgs) -> Result<Plan> {
     let scenario = scenario(&args.scenario)?;
     let clock = args.clock.map_or(scenario.clock, Clock::from);
-    accel::check(args.accel, clock)?;
-    if clock == Clock::Virtual && args.cpus != 1 {
-        return Err(Usage(
-            "the virtual clock counts the instructions of one CPU; use --cpus 1, or --clock real".into(),
-        )
-        .into());
-    }
+    promise::check(args, clock)?;
     if args.memory < LEAST_MEMORY {
         return Err(Usage(format!(
             "--memory {} is too little; the guest needs {LEAST_MEMORY} MiB",
@@ -83,13 +80,14 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
         accelerator: args.accel,
         memory_mib: args.memory,
         cpus: args.cpus,
-        warm: clock == Clock::Virtual && !args.cold && args.fault.is_none(),
+        warm: clock == Clock::Virtual && !args.cold && !args.record && args.fault.is_none(),
+        record: args.record,
         deadlines,
         keep: args.keep,
         work_dir: super::folder::base(args.work_dir.as_deref()),
         fault: args.fault.clone(),
         store: if clock == Clock::Virtual { Some(Store::find(args.store.as_deref())?) } else { None },
-        answers: !args.no_cache,
+        answers: !(args.no_cache || args.cold || args.record),
     })
 }
 

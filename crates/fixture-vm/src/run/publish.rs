@@ -48,6 +48,11 @@ impl Target {
         Ok(Staging { path, target: self.path.clone() })
     }
 
+    /// Where a recorded run leaves what runs it again.
+    pub fn recording(&self) -> PathBuf {
+        self.parent.join(format!("{}.replay", self.name))
+    }
+
     /// Where a failed run leaves what it has, for diagnosis.
     pub fn failed(&self) -> PathBuf {
         self.parent.join(format!("{}.failed", self.name))

@@ -9,6 +9,7 @@ mod lab;
 mod nix;
 mod project;
 mod readme;
+mod replay;
 mod run;
 mod tidy;
 mod trace;

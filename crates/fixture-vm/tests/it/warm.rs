@@ -11,12 +11,17 @@ use crate::lab::{Lab, SMALL, ends_with, image};
 /// What a run says when it had a saved guest.
 const CONTINUED: &str = "continued from a saved guest";
 /// What a run says when it saved one.
-const SAVED: &str = "later runs continue from here";
+const SAVED: &str = "the guest as it was ready";
 
 /// A run of the small scenario with a cache that only this test has.
 fn run(lab: &Lab, set: &str, args: &[&str]) -> Command {
     let mut run = lab.program(&["run", SMALL, "--guest"]);
-    run.arg(image()).arg("--out").arg(lab.path(set)).args(args).env("XDG_CACHE_HOME", lab.path("cache"));
+    run.arg(image())
+        .arg("--out")
+        .arg(lab.path(set))
+        .arg("--no-cache")
+        .args(args)
+        .env("XDG_CACHE_HOME", lab.path("cache"));
     run
 }
 

@@ -1,0 +1,142 @@
+//! A recorded run: QEMU's log with everything that is needed to run it again, in a folder beside the set.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use fixture::contract::{CONSOLE, SCENARIO};
+use serde::{Deserialize, Serialize};
+
+use super::Prepared;
+use crate::qemu::args::Machine;
+
+/// QEMU's log.
+const LOG: &str = "log";
+/// The machine at its first instruction and when it was ready: where going backwards starts from.
+const SNAPSHOTS: &str = "snapshots.qcow2";
+/// What the guest wrote to its second serial port.
+const EVENTS: &str = "guest-events.jsonl";
+const NONCE: &str = "nonce";
+/// Written last.
+const ABOUT: &str = "replay.json";
+
+/// The folder of a recorded run.
+pub struct Recording {
+    dir: PathBuf,
+}
+
+/// What a replay needs besides the files of the recording.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct About {
+    /// The machine.
+    pub machine: Machine,
+    /// The folder of the guest image.
+    pub image: PathBuf,
+    /// The image's digest.
+    pub image_digest: String,
+    /// QEMU's version line.
+    pub qemu: String,
+    /// SHA-256 of the QEMU binary: no other reads its log.
+    pub qemu_sha256: String,
+    /// SHA-256 of each firmware file.
+    pub firmware: BTreeMap<String, String>,
+}
+
+impl Recording {
+    /// Makes room for a recording in a run's folder.
+    pub fn begin(run: &Path) -> Result<Self> {
+        let dir = run.join("replay");
+        fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(Self { dir })
+    }
+
+    /// Opens the recording of a run, which is named by its set or by the recording's own folder.
+    pub fn open(run: &Path) -> Result<(Self, About)> {
+        let mut beside = run.as_os_str().to_owned();
+        beside.push(".replay");
+        let dirs = [run.to_owned(), PathBuf::from(beside)];
+        let found = dirs.into_iter().find(|dir| dir.join(ABOUT).is_file());
+        let dir = found.with_context(|| {
+            format!("there is no recording of {}; `fixture-vm run --record` makes one", run.display())
+        })?;
+        let text = fs::read(dir.join(ABOUT)).with_context(|| format!("reading {ABOUT}"))?;
+        let about = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not of this fixture-vm", dir.join(ABOUT).display()))?;
+        Ok((Self { dir }, about))
+    }
+
+    /// Adds what the run was given and what it wrote, and puts the recording in its place.
+    pub(super) fn keep(&self, prepared: &Prepared, place: &Path) -> Result<()> {
+        let files = &prepared.files;
+        let pairs = [
+            (&files.scenario, SCENARIO),
+            (&files.nonce, NONCE),
+            (&files.console, CONSOLE),
+            (&files.events, EVENTS),
+        ];
+        for (from, name) in pairs {
+            copy(from, &self.dir.join(name))?;
+        }
+        let closure = &prepared.closure;
+        let about = About {
+            machine: prepared.machine.clone(),
+            image: prepared.image.dir().to_owned(),
+            image_digest: closure.image.clone(),
+            qemu: closure.qemu.clone(),
+            qemu_sha256: closure.qemu_sha256.clone(),
+            firmware: closure.firmware.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&about).context("writing the recording's description")?;
+        fs::write(self.dir.join(ABOUT), text).context("writing the recording's description")?;
+        self.put(place).with_context(|| format!("putting the recording in place at {}", place.display()))
+    }
+
+    /// The run's folder may be on another file system than the set.
+    fn put(&self, place: &Path) -> Result<()> {
+        if place.exists() {
+            fs::remove_dir_all(place)?;
+        }
+        let beside = place.parent().context("it has no parent")?;
+        let draft = tempfile::Builder::new().prefix(".replay-").tempdir_in(beside)?;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            copy(&entry.path(), &draft.path().join(entry.file_name()))?;
+        }
+        Ok(fs::rename(draft.keep(), place)?)
+    }
+
+    /// QEMU's log.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join(LOG)
+    }
+
+    /// The snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.dir.join(SNAPSHOTS)
+    }
+
+    /// What the guest was given.
+    pub fn scenario(&self) -> PathBuf {
+        self.dir.join(SCENARIO)
+    }
+
+    /// The run's nonce.
+    pub fn nonce(&self) -> PathBuf {
+        self.dir.join(NONCE)
+    }
+
+    /// What the guest wrote to its serial ports: the console and the events.
+    pub fn said(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        let read = |name: &str| {
+            fs::read(self.dir.join(name))
+                .with_context(|| format!("reading {}", self.dir.join(name).display()))
+        };
+        Ok((read(CONSOLE)?, read(EVENTS)?))
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
