@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::gptp::{self, Follower, Ptp4l};
 use crate::lldp::{self, Lldpd};
 use crate::plan::Plan;
+use crate::plan::perturb::Daemon;
 use crate::scene::Scene;
 use crate::tools::Tools;
 
@@ -21,17 +22,21 @@ pub struct Daemons {
 }
 
 impl Daemons {
-    /// Starts the daemons of every node: ptp4l first, which takes longer to converge.
+    /// Starts the daemons of every node, each at its moment.
     pub fn start(plan: &Plan, scene: &Scene, tools: &Tools) -> Result<Self> {
         let mut daemons = Self { followers: Vec::new(), ptp4ls: Vec::new(), lldpds: Vec::new() };
-        for node in &plan.nodes {
-            if let Some(config) = &node.ptp4l {
-                daemons.ptp4ls.push(Ptp4l::start(node, config, scene, tools)?);
-            }
-        }
-        for node in &plan.nodes {
-            if let Some(config) = &node.lldpd {
-                daemons.lldpds.push(Lldpd::start(node, config, scene, tools)?);
+        let first = clock::monotonic();
+        for start in &plan.perturbation.starts {
+            let node = &plan.nodes[start.node];
+            clock::sleep_until(first + start.after.0);
+            match (start.daemon, &node.ptp4l, &node.lldpd) {
+                (Daemon::Ptp4l, Some(config), _) => {
+                    daemons.ptp4ls.push(Ptp4l::start(node, config, scene, tools)?);
+                }
+                (Daemon::Lldpd, _, Some(config)) => {
+                    daemons.lldpds.push(Lldpd::start(node, config, scene, tools)?);
+                }
+                _ => unreachable!("the plan starts only what it configures"),
             }
         }
         Ok(daemons)

@@ -88,10 +88,13 @@ fn generate(init: bool, events: &Events) -> Result<()> {
         Ok((input, detail))
     })?;
     let scenario = &input.scenario;
-    let plan = Plan::of(scenario);
+    let plan = Plan::of(scenario, input.seed);
 
     let scene = run.step(Step::Topology, || {
         work::create()?;
+        if scenario.perturb.is_some() {
+            work::write_raw("plan/perturbation", plan.perturbation.text(scenario))?;
+        }
         let scene = Scene::build(&plan, &tools, events)?;
         Ok((scene, format!("{} nodes, {} links", scenario.nodes.len(), scenario.links.len())))
     })?;
@@ -111,7 +114,7 @@ fn generate(init: bool, events: &Events) -> Result<()> {
         Ok(((), format!("{followers} ports follow the grandmaster, {neighbours} neighbours")))
     })?;
     run.step(Step::Traffic, || {
-        let talkers = Talkers::open(scenario, &scene)?;
+        let talkers = Talkers::open(scenario, &plan.perturbation.streams, &scene)?;
         let sent = observe::run(scenario, &talkers, &mut daemons, &captures, events)?;
         Ok(((), format!("{sent} frames of {} streams", scenario.streams.len())))
     })?;

@@ -15,7 +15,10 @@ use crate::talk::Talkers;
 /// From the decision to talk until the first frame: the talker is then asleep in its first wait.
 const HEAD_START: Duration = Duration::from_millis(20);
 
-/// How long frames may stay in the captures' buffers (250 ms, the read time-out of dumpcap) and on the way.
+/// How long dumpcap lets frames wait in the kernel's buffer: the read time-out it asks for.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How long frames may stay in the captures' buffers and on the way.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Sends every stream and watches for the scenario's duration, and longer if streams or samples need it.
@@ -36,6 +39,7 @@ pub fn run(
     events.note(format!("{sent} frames sent"));
     wait_for_samples(scenario, &mut daemons.followers)?;
     drain(scenario, captures)?;
+    clock::sleep(on_the_way(scenario));
     events.note("the captures hold what they must");
     daemons.check()?;
     Ok(sent)
@@ -85,6 +89,17 @@ fn drain(scenario: &Scenario, captures: &[Capture]) -> Result<()> {
         .context("waiting for the last frames")?;
     }
     Ok(())
+}
+
+/// How long frames may still be on the way that nothing waits for by number, since links lose some of them: all
+/// delays, and twice the read time-out of dumpcap. Without such links nothing.
+fn on_the_way(scenario: &Scenario) -> Duration {
+    let netems = || scenario.links.iter().filter_map(|link| link.netem.as_ref());
+    if netems().all(|netem| netem.loss_permille == 0) {
+        return Duration::ZERO;
+    }
+    let delays = netems().map(|netem| netem.delay.duration() + netem.jitter.duration());
+    delays.sum::<Duration>() + 2 * READ_TIMEOUT
 }
 
 /// The fewest frames of each stream that this capture point must see: index, name, number. The scenario's

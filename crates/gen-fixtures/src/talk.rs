@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, Result};
 use fixture::scenario::{Scenario, Stream};
 use fixture::stream::{self, Header};
-use fixture::value::Mac;
+use fixture::value::{Mac, Nanos};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socket, sockopt};
 
@@ -20,6 +20,8 @@ use crate::scene::Scene;
 struct Talker<'a> {
     stream: &'a Stream,
     index: u32,
+    /// When the first frame is sent, after traffic starts.
+    offset: u64,
     socket: OwnedFd,
     addresses: [u8; 12],
 }
@@ -29,9 +31,10 @@ struct Talker<'a> {
 pub struct Talkers<'a>(Vec<Talker<'a>>);
 
 impl<'a> Talkers<'a> {
-    /// Opens a socket for each stream, in its talker's namespace.
-    pub fn open(scenario: &'a Scenario, scene: &Scene) -> Result<Self> {
-        let open = |(index, stream): (usize, &'a Stream)| {
+    /// Opens a socket for each stream, in its talker's namespace. `late` is how much later than its offset each
+    /// begins.
+    pub fn open(scenario: &'a Scenario, late: &[Nanos], scene: &Scene) -> Result<Self> {
+        let open = |(index, (stream, late)): (usize, (&'a Stream, &Nanos))| {
             let (node, from) = scenario.port(&stream.from).context("a talker that no node has")?;
             let to = stream.to.as_ref().and_then(|to| scenario.port(to)).map(|(_, to)| to.mac);
             let to = stream.group.or(to).context("a stream without a destination")?;
@@ -40,16 +43,16 @@ impl<'a> Talkers<'a> {
                 .node(&node.name)
                 .enter(|| open_socket(&interface, stream.pcp.get()))
                 .with_context(|| format!("opening stream {} on {interface}", stream.name))?;
-            Ok(Talker { stream, index: index as u32, socket, addresses: addresses(to, from.mac) })
+            let offset = stream.offset.0 + late.0;
+            Ok(Talker { stream, index: index as u32, offset, socket, addresses: addresses(to, from.mac) })
         };
-        scenario.streams.iter().enumerate().map(open).collect::<Result<_>>().map(Self)
+        scenario.streams.iter().zip(late).enumerate().map(open).collect::<Result<_>>().map(Self)
     }
 
     /// Sends every frame; `start` is on CLOCK_MONOTONIC. A frame that is late is sent at once.
     pub fn run(&self, start: u64) -> Result<u64> {
-        let mut due: BinaryHeap<_> = (self.0.iter().enumerate())
-            .map(|(at, talker)| Reverse((start + talker.stream.offset.0, at, 0)))
-            .collect();
+        let mut due: BinaryHeap<_> =
+            (self.0.iter().enumerate()).map(|(at, talker)| Reverse((start + talker.offset, at, 0))).collect();
         let mut sent = 0;
         while let Some(Reverse((time, at, sequence))) = due.pop() {
             let talker = &self.0[at];

@@ -11,6 +11,7 @@ mod project;
 mod readme;
 mod replay;
 mod run;
+mod seeds;
 mod tidy;
 mod trace;
 mod warm;

@@ -1,14 +1,19 @@
 //! What will be done, as plain text before anything is done: the command lists for ip, bridge and tc and the
-//! configuration of every daemon. All of it follows from the scenario alone.
+//! configuration of every daemon. All of it follows from the scenario and the seed alone.
 
 mod lldp;
+mod netem;
+pub mod perturb;
 mod ports;
 mod ptp;
 mod schedule;
+mod splitmix;
 
 use std::path::{Path, PathBuf};
 
 use fixture::scenario::{Node, Role, Scenario};
+
+use self::perturb::Perturbation;
 
 /// The scratch folder of a run.
 pub const WORK: &str = "/run/fixture-vm";
@@ -23,6 +28,8 @@ pub struct Plan {
     pub links: Batch,
     /// The nodes, in the scenario's order.
     pub nodes: Vec<NodePlan>,
+    /// What the seed varies.
+    pub perturbation: Perturbation,
 }
 
 /// The plan of a node.
@@ -36,7 +43,7 @@ pub struct NodePlan {
     pub ip: Batch,
     /// bridge(8): VLANs of bridge ports.
     pub bridge: Batch,
-    /// tc(8): classifiers and schedules. To be done once every link has carrier: a schedule whose link goes
+    /// tc(8): classifiers, schedules and netem. To be done once every link has carrier: a schedule whose link goes
     /// away under it stands still.
     pub tc: Batch,
     /// Configuration of lldpd, as lldpcli(8) reads it.
@@ -46,18 +53,23 @@ pub struct NodePlan {
 }
 
 impl Plan {
-    /// The plan of a scenario.
-    pub fn of(scenario: &Scenario) -> Self {
+    /// The plan of a scenario with a seed.
+    pub fn of(scenario: &Scenario, seed: u64) -> Self {
+        let perturbation = Perturbation::of(scenario, seed);
+        let mut netem_seeds = perturbation.netem.iter().copied();
         let nodes = scenario.nodes.iter().map(|node| NodePlan {
             name: node.name.clone(),
             ports: node.ports.iter().map(|port| port.name.to_string()).collect(),
             ip: ports::interfaces(node),
             bridge: ports::bridge_vlans(node),
-            tc: schedule::commands(node),
+            tc: schedule::commands(node)
+                .into_iter()
+                .chain(netem::commands(scenario, node, &mut netem_seeds))
+                .collect(),
             lldpd: node.lldp.as_ref().map(|settings| lldp::config(node, settings)),
             ptp4l: node.gptp.as_ref().map(|settings| ptp::config(node, settings)),
         });
-        Self { links: ports::links(scenario), nodes: nodes.collect() }
+        Self { links: ports::links(scenario), nodes: nodes.collect(), perturbation }
     }
 }
 
@@ -81,7 +93,7 @@ fn is_bridge(node: &Node) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The whole plan as text: what a reader of a snapshot wants to see.
@@ -102,7 +114,7 @@ mod tests {
         text
     }
 
-    fn shipped(name: &str) -> Scenario {
+    pub fn shipped(name: &str) -> Scenario {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(name);
         let yaml = std::fs::read_to_string(path).unwrap();
         fixture::scenario::read::from_yaml(name, &yaml).unwrap()
@@ -110,16 +122,23 @@ mod tests {
 
     #[test]
     fn tsn_three_node() {
-        insta::assert_snapshot!(text(&Plan::of(&shipped("tsn-three-node.yaml"))));
+        insta::assert_snapshot!(text(&Plan::of(&shipped("tsn-three-node.yaml"), 1)));
     }
 
     #[test]
     fn lldp_ring() {
-        insta::assert_snapshot!(text(&Plan::of(&shipped("lldp-ring.yaml"))));
+        insta::assert_snapshot!(text(&Plan::of(&shipped("lldp-ring.yaml"), 1)));
     }
 
     #[test]
     fn vlan_trunk() {
-        insta::assert_snapshot!(text(&Plan::of(&shipped("vlan-trunk.yaml"))));
+        insta::assert_snapshot!(text(&Plan::of(&shipped("vlan-trunk.yaml"), 1)));
+    }
+
+    #[test]
+    fn seed_search() {
+        let scenario = shipped("seed-search.yaml");
+        let plan = Plan::of(&scenario, 1);
+        insta::assert_snapshot!(text(&plan) + "\n# perturbation\n" + &plan.perturbation.text(&scenario));
     }
 }
