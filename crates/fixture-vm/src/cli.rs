@@ -8,6 +8,7 @@ use fixture::scenario::Clock;
 use fixture::value::Nanos;
 
 use crate::accel::Choice;
+use crate::run::seeds::Seeds;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +25,8 @@ Exit codes:
     4  the guest failed, panicked, stopped or died
     5  a stage passed its deadline, or the guest fell silent
     6  the fixtures are not right
-    7  equal inputs gave other bytes
+    7  equal inputs gave other bytes, or a golden's are others
+    8  the golden does not know these inputs; nothing was compared
   130  interrupted";
 
 /// Makes reproducible network fixtures in a virtual machine, and verifies them
@@ -77,7 +79,14 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   fixture-vm run scenarios/tsn-three-node.yaml --out out/tsn
   fixture-vm run scenarios/lldp-ring.yaml --out out/ring --json > run.jsonl
-  fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --dry-run";
+  fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --dry-run
+  fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --check 5
+  fixture-vm run scenarios/vlan-trunk.yaml --out out/sweep --seeds 1..50";
+
+/// The guest, if none is named.
+pub const GUEST: &str = "debian";
+/// The guest's memory in MiB, if nothing is said of it.
+pub const MEMORY_MIB: u32 = 512;
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -98,7 +107,7 @@ pub struct RunArgs {
     #[arg(long, default_value = "auto")]
     pub accel: Choice,
     /// The guest: `debian`, `nixos`, or the folder of an image
-    #[arg(long, default_value = "debian", value_name = "GUEST")]
+    #[arg(long, default_value = GUEST, value_name = "GUEST")]
     pub guest: String,
     /// How long the scenario may take by the host's clock, like 90s or 10min [default: from the scenario]
     #[arg(long, value_parser = duration, value_name = "T")]
@@ -107,7 +116,7 @@ pub struct RunArgs {
     #[arg(long, value_parser = duration, value_name = "T", default_value = "45s")]
     pub silence: Duration,
     /// Guest memory in MiB
-    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    #[arg(long, default_value_t = MEMORY_MIB, value_name = "MIB")]
     pub memory: u32,
     /// Virtual CPUs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
@@ -136,6 +145,21 @@ pub struct RunArgs {
     /// Run the guest even if the store has the set
     #[arg(long)]
     pub no_cache: bool,
+    /// Run N times, side by side, and compare every set with the first; exits with 7 if one differs
+    #[arg(long, value_name = "N", value_parser = times, conflicts_with_all = ["seeds", "dry_run"])]
+    pub check: Option<usize>,
+    /// Run once for each seed, like 1..50, and tell for which the expectations held; sets go to DIR/seed-N
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["seed", "golden", "update_golden", "dry_run"])]
+    pub seeds: Option<Seeds>,
+    /// How many of several runs go on at once [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    pub jobs: Option<usize>,
+    /// Compare with the scenario's golden, NAME.golden beside NAME.yaml
+    #[arg(long, conflicts_with_all = ["update_golden", "dry_run"])]
+    pub golden: bool,
+    /// Record the fixtures' digests in the scenario's golden, and show what is different
+    #[arg(long, conflicts_with = "dry_run")]
+    pub update_golden: bool,
     /// A fault for the guest to run into, KIND@STEP: for tests of fixture-vm itself
     #[arg(long, hide = true)]
     pub fault: Option<String>,
@@ -168,6 +192,14 @@ pub struct DoctorArgs {
     /// Where run folders are made [default: the user's runtime folder]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+}
+
+fn times(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|times| *times >= 2).ok_or_else(|| "at least 2 runs can be compared".into())
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|jobs| *jobs >= 1).ok_or_else(|| "expected a number of at least 1".into())
 }
 
 pub fn duration(text: &str) -> Result<Duration, fixture::value::ValueError> {

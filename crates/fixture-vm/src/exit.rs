@@ -25,6 +25,8 @@ pub enum Code {
     Verification = 6,
     /// Equal inputs gave other bytes.
     NotReproducible = 7,
+    /// The golden does not know these inputs, so nothing was compared.
+    UnknownGolden = 8,
     /// SIGINT or SIGTERM.
     Interrupted = 130,
 }
@@ -55,6 +57,10 @@ pub struct VerificationFailed(pub String);
 #[derive(Debug)]
 pub struct NotReproducible(pub String);
 
+/// A golden that says nothing of these inputs.
+#[derive(Debug)]
+pub struct UnknownGolden(pub String);
+
 /// SIGINT or SIGTERM arrived.
 #[derive(Debug)]
 pub struct Interrupted;
@@ -69,7 +75,7 @@ macro_rules! errors {
         impl std::error::Error for $type {}
     )*};
 }
-errors!(Usage, GuestFailed, TimedOut, VerificationFailed, NotReproducible);
+errors!(Usage, GuestFailed, TimedOut, VerificationFailed, NotReproducible, UnknownGolden);
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +99,8 @@ pub fn code_of(error: &anyhow::Error) -> Code {
         Code::Verification
     } else if is(|e| e.is::<NotReproducible>()) {
         Code::NotReproducible
+    } else if is(|e| e.is::<UnknownGolden>()) {
+        Code::UnknownGolden
     } else {
         Code::Environment
     }

@@ -51,7 +51,7 @@ fn carry_out(cli: Cli) -> Result<Code> {
     match (cli.verify, cli.command) {
         (Some(flag), _) => verify::run(verify::VerifyArgs::of(flag.paths)),
         (None, Some(Command::Verify(args))) => verify::run(args),
-        (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?).map(done),
+        (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?),
         (None, Some(Command::Diff(args))) => diff::run(&args),
         (None, Some(Command::Replay(args))) => replay::run(&args, &Interrupt::install()?).map(done),
         (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),

@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::run::events::{HostEvent, Record, Source};
 use crate::run::timeline;
@@ -13,34 +14,43 @@ use crate::run::timeline;
 pub enum Progress {
     /// A line that moves, and one line for each stage that ended.
     Live(ProgressBar),
+    /// A line that moves among those of other runs.
+    LiveAmong(ProgressBar),
     /// Lines.
     Plain,
-    /// One JSON object a line.
-    Json,
+    /// One JSON object a line, with the run's name if it is one of several.
+    Json(Option<String>),
+    /// Nothing: one of several runs, whose end is told by who started it.
+    Quiet,
 }
 
 impl Progress {
     /// Live on a terminal, plain elsewhere, JSON where asked for.
     pub fn new(json: bool) -> Self {
         if json {
-            return Self::Json;
+            return Self::Json(None);
         }
         if !std::io::stderr().is_terminal() {
             return Self::Plain;
         }
         let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(120));
+        spin(&bar, "{spinner} {elapsed:>4} {msg}");
         Self::Live(bar)
     }
 
     /// Tells of an event.
     pub fn tell(&self, record: &Record) {
         match self {
-            Self::Json => {
-                if let Ok(line) = serde_json::to_string(record) {
+            Self::Quiet => {}
+            Self::Json(run) => {
+                #[derive(Serialize)]
+                struct Line<'a> {
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    run: Option<&'a str>,
+                    #[serde(flatten)]
+                    record: &'a Record,
+                }
+                if let Ok(line) = serde_json::to_string(&Line { run: run.as_deref(), record }) {
                     // A reader that went away is no reason to fail a run.
                     writeln!(std::io::stdout(), "{line}").ok();
                 }
@@ -58,13 +68,65 @@ impl Progress {
                     _ => bar.set_message(line.trim().to_owned()),
                 }
             }
+            Self::LiveAmong(bar) => {
+                if let Some(line) = timeline::line(record) {
+                    bar.set_message(line.trim().to_owned());
+                }
+            }
         }
     }
 }
 
+/// The progress of several runs side by side: a moving line for each that is under way, a line for each end.
+pub struct Several {
+    json: bool,
+    bars: Option<MultiProgress>,
+}
+
+impl Several {
+    /// Live on a terminal, plain elsewhere, JSON where asked for.
+    pub fn new(json: bool) -> Self {
+        let live = !json && std::io::stderr().is_terminal();
+        Self { json, bars: live.then(MultiProgress::new) }
+    }
+
+    /// The progress of one of them.
+    pub fn of(&self, run: &str) -> Progress {
+        match &self.bars {
+            _ if self.json => Progress::Json(Some(run.to_owned())),
+            None => Progress::Quiet,
+            Some(bars) => {
+                let bar = bars.add(ProgressBar::new_spinner().with_prefix(run.to_owned()));
+                spin(&bar, "{spinner} {elapsed:>4} {prefix}: {msg}");
+                Progress::LiveAmong(bar)
+            }
+        }
+    }
+
+    /// A line for people; with JSON, the result says it all.
+    pub fn say(&self, line: &str) {
+        match &self.bars {
+            _ if self.json => {}
+            None => {
+                writeln!(std::io::stderr(), "{line}").ok();
+            }
+            Some(bars) => {
+                bars.println(line).ok();
+            }
+        }
+    }
+}
+
+fn spin(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Self::Live(bar) = self {
+        if let Self::Live(bar) | Self::LiveAmong(bar) = self {
             bar.finish_and_clear();
         }
     }

@@ -15,7 +15,7 @@ use crate::store::Found;
 ///
 /// The set keeps everything of the run that made it; its manifest says that it was answered, and when.
 pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Option<Set>> {
-    let Some(store) = &plan.store else { return Ok(None) };
+    let Some(store) = plan.store.as_ref().filter(|_| plan.answers) else { return Ok(None) };
     let Attempt { log, folder } = attempt;
     let closure = host.closure(plan)?.digest;
     log.begin(Stage::Store)?;

@@ -71,9 +71,10 @@ impl Made {
         let Self { set: Set { staging, manifest, report }, attempt: Attempt { mut log, folder } } = self;
         log.begin(Stage::Publish)?;
         let mut stored = Ok(None);
-        // What the store had keeps the story of the run that made it.
+        // What the store had keeps the story of the run that made it, and is there still if a crash tears the copy.
         if manifest.answered.is_none() {
             log.tell(staging.path())?;
+            staging.sync()?;
             stored = store.map(|store| store.put(staging.path(), &manifest)).transpose();
         }
         let place = staging.publish()?;

@@ -4,16 +4,20 @@
 
 mod answer;
 mod boot;
+mod check;
 pub mod closure;
 pub mod events;
 pub mod folder;
+mod golden;
 mod host;
 mod made;
 mod plan;
 mod promise;
 mod publish;
 pub mod recording;
+pub mod seeds;
 mod share;
+mod side_by_side;
 mod summary;
 pub mod timeline;
 mod watch;
@@ -32,11 +36,12 @@ use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
 use self::host::Host;
 use self::made::{Attempt, Made, Set};
-use self::plan::Plan;
+use self::plan::{Plan, Runs};
 use self::publish::Staging;
 use self::share::Share;
 use crate::cli::RunArgs;
 use crate::digest;
+use crate::exit::Code;
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -44,26 +49,36 @@ use crate::qemu::args::{Files, Log, Machine};
 use crate::qemu::binary::{self, Qemu};
 use crate::qemu::process;
 
-/// Runs a scenario; afterwards its fixture set is in place, or nothing has changed.
-pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<()> {
+/// Runs a scenario, once or as often as asked for; afterwards its fixture sets are in place, or nothing has
+/// changed.
+pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Code> {
     let plan = plan::plan(args)?;
-    let mut attempt = Attempt::begin(&plan, Progress::new(args.json))?;
-    let host = Host::find(&plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
-    if args.dry_run {
-        let prepared = prepare(&plan, &host, &attempt.folder)?;
+    match plan.runs {
+        Runs::One => once(&plan, args.dry_run, interrupt),
+        Runs::Check(times) => check::run(&plan, times, interrupt),
+        Runs::Seeds(seeds) => seeds::run(&plan, seeds, interrupt),
+    }
+}
+
+fn once(plan: &Plan, dry_run: bool, interrupt: &Interrupt) -> Result<Code> {
+    let mut attempt = Attempt::begin(plan, Progress::new(plan.json))?;
+    let host = Host::find(plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
+    if dry_run {
+        let prepared = prepare(plan, &host, &attempt.folder)?;
         if plan.keep {
             attempt.folder.keep();
         }
-        return summary::dry_run(&plan, &prepared);
+        return summary::dry_run(plan, &prepared).map(|()| Code::Success);
     }
-    let answered = if plan.answers { answer::from_store(&plan, &host, &mut attempt)? } else { None };
-    let made = match answered {
+    let made = match answer::from_store(plan, &host, &mut attempt)? {
         Some(set) => Made { set, attempt },
-        None => make(&plan, &host, attempt, interrupt)?,
+        None => make(plan, &host, attempt, interrupt)?,
     };
     let published = made.publish(plan.store.as_ref())?;
-    summary::show(&published, args.json)?;
-    Ok(published.reproduced()?)
+    summary::show(&published, plan.json)?;
+    let code = golden::settle(plan, &published)?;
+    published.reproduced()?;
+    Ok(code)
 }
 
 /// One run with a guest: afterwards its set waits beside its place, complete and verified.

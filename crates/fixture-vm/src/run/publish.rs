@@ -55,7 +55,12 @@ impl Target {
 
     /// Where a failed run leaves what it has, for diagnosis.
     pub fn failed(&self) -> PathBuf {
-        self.parent.join(format!("{}.failed", self.name))
+        self.beside("failed")
+    }
+
+    /// A place of this name beside the target.
+    pub fn beside(&self, what: &str) -> PathBuf {
+        self.parent.join(format!("{}.{what}", self.name))
     }
 }
 
@@ -80,9 +85,13 @@ impl Staging {
         &self.path
     }
 
-    /// Syncs the set and puts it in place by one rename; a former set goes afterwards. Tells the place.
+    /// Has the set on the disk, not only in memory, before it takes another's place.
+    pub fn sync(&self) -> Result<()> {
+        sync(&self.path)
+    }
+
+    /// Puts the set in place by one rename; a former set goes afterwards. Tells the place.
     pub fn publish(self) -> Result<PathBuf> {
-        sync(&self.path)?;
         let context = || format!("putting the set in place at {}", self.target.display());
         if self.target.exists() {
             // One exchange: at no moment is there no set. What was there is then ours to drop.
@@ -133,6 +142,7 @@ mod tests {
         fs::write(out.join("stale"), "old").unwrap();
         let staging = Target::new(&out).unwrap().stage(&run).unwrap();
         fs::write(staging.path().join(contract::MANIFEST), "new").unwrap();
+        staging.sync().unwrap();
         staging.publish().unwrap();
         assert_eq!(fs::read_to_string(out.join(contract::MANIFEST)).unwrap(), "new");
         assert!(!out.join("stale").exists());

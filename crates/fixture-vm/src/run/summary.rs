@@ -57,14 +57,19 @@ pub fn dry_run(plan: &Plan, prepared: &Prepared) -> Result<()> {
     writeln!(out, "# {} would go to {}", plan.input.scenario.name, plan.target.path.display())?;
     write!(out, "{}", prepared.qemu.path.display())?;
     for word in args::arguments(&prepared.machine, &prepared.files) {
-        let word = word.to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
-        if word.chars().all(plain) {
-            write!(out, " {word}")?;
-        } else {
-            write!(out, " '{}'", word.replace('\'', r"'\''"))?;
-        }
+        write!(out, " {}", shell_word(&word.to_string_lossy()))?;
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// A word as a shell reads it.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// The first line of a message that may have several.
+pub fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
 }

@@ -122,15 +122,15 @@ impl Store {
         }
     }
 
-    /// The folder of a closure's set, if there is a whole one.
-    pub fn set(&self, closure: &str) -> Result<Option<PathBuf>> {
+    /// The folder and the manifest of a closure's set, if there is a whole one.
+    pub fn open(&self, closure: &str) -> Result<Option<(PathBuf, Manifest)>> {
         let _lock = self.lock(FlockArg::LockShared)?;
         let dir = self.entry_dir(closure);
         if !dir.is_dir() {
             return Ok(None);
         }
         let whole = Entry::read(&dir, closure).and_then(|entry| entry.check(&dir));
-        Ok(damage(whole)?.ok().map(|_| entry::set_dir(&dir)))
+        Ok(damage(whole)?.ok().map(|manifest| (entry::set_dir(&dir), manifest)))
     }
 
     /// Everything that is stored, last used first.
