@@ -54,8 +54,9 @@ mod tests {
 
     impl Inputs {
         fn new() -> Self {
-            let scenario = include_str!("../../../../scenarios/vlan-trunk.yaml");
-            let scenario = read::from_yaml("vlan-trunk.yaml", scenario).unwrap();
+            let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/vlan-trunk.yaml");
+            let scenario = std::fs::read_to_string(scenario).unwrap();
+            let scenario = read::from_yaml("vlan-trunk.yaml", &scenario).unwrap();
             let contract = fixture::contract::VERSION;
             let image = serde_json::json!({
                 "contract": contract, "kind": "debian", "cmdline": "quiet",

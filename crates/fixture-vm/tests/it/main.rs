@@ -1,5 +1,6 @@
 //! fixture-vm as its users meet it: the program, the scripts and the files of the project.
 
+mod check;
 mod conformance;
 mod diff;
 mod doctor;

@@ -1,0 +1,81 @@
+//! The same run several times, goldens, and sweeps over seeds, for real.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::{Lab, SMALL, ends_with, image};
+
+/// A copy of the small scenario, so that a golden can lie beside it.
+fn scenario(lab: &Lab) -> PathBuf {
+    let path = lab.path("small.yaml");
+    fs::copy(SMALL, &path).unwrap();
+    path
+}
+
+fn run(lab: &Lab, scenario: &Path, args: &[&str]) -> Command {
+    let mut run = lab.program(&["run"]);
+    run.arg(scenario).arg("--guest").arg(image()).arg("--out").arg(lab.out()).args(args);
+    run
+}
+
+#[test]
+fn a_check_runs_as_often_as_asked_and_finds_no_difference() {
+    let lab = Lab::new();
+    let text = ends_with(0, run(&lab, &scenario(&lab), &["--check", "2"]));
+    assert!(text.contains("2 runs gave the same bytes"), "{text}");
+    assert!(lab.out().join("manifest.json").is_file());
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn the_real_clock_does_not_give_the_same_bytes_and_the_first_difference_is_named() {
+    let lab = Lab::new();
+    let text = ends_with(7, run(&lab, &scenario(&lab), &["--check", "2", "--clock", "real"]));
+    assert!(text.contains("gave other bytes than the first") && text.contains("capture.pcapng"), "{text}");
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
+    let lab = Lab::new();
+    let scenario = scenario(&lab);
+    let unknown = ends_with(8, run(&lab, &scenario, &["--golden"]));
+    assert!(unknown.contains("nothing was compared"), "{unknown}");
+
+    ends_with(0, run(&lab, &scenario, &["--update-golden"]));
+    let held = ends_with(0, run(&lab, &scenario, &["--golden"]));
+    assert!(held.contains("the fixtures are those of"), "{held}");
+
+    let golden = scenario.with_extension("golden");
+    let text = fs::read_to_string(&golden).unwrap();
+    let at = text.find("capture.pcapng").unwrap()
+        + text[text.find("capture.pcapng").unwrap()..].find("sha256: ").unwrap()
+        + 8;
+    let mut changed = text.clone();
+    let digit = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
+    changed.replace_range(at..=at, digit);
+    fs::write(&golden, changed).unwrap();
+    let missed = ends_with(7, run(&lab, &scenario, &["--golden"]));
+    assert!(missed.contains("the fixtures are not those of"), "{missed}");
+}
+
+#[test]
+fn a_sweep_tells_of_every_seed_and_how_to_repeat_one_that_fails() {
+    let lab = Lab::new();
+    let scenario = scenario(&lab);
+    let text = ends_with(0, run(&lab, &scenario, &["--seeds", "1..2"]));
+    assert!(text.contains("2 of 2 seeds held"), "{text}");
+
+    // One frame more than the stream has can never be seen.
+    let wanted = fs::read_to_string(&scenario).unwrap().replace(
+        "expect:\n",
+        "expect:\n  streams: [{ stream: s, at: b-p1, min_frames: 21, max_frames: 21 }]\n",
+    );
+    fs::write(&scenario, wanted).unwrap();
+    let output = run(&lab, &scenario, &["--seeds", "5..5"]).output().unwrap();
+    let text = crate::project::said(&output);
+    assert!(matches!(output.status.code(), Some(4 | 6)), "{text}");
+    assert!(text.contains("0 of 1 seeds held") && text.contains("--seed 5"), "{text}");
+    lab.assert_nothing_left();
+}
