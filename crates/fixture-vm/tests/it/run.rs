@@ -119,6 +119,25 @@ fn two_runs_of_the_virtual_clock_give_the_same_bytes() {
 }
 
 #[test]
+fn surroundings_do_not_change_a_byte() {
+    let lab = Lab::new();
+    let files = |name: &str, prepare: &dyn Fn(&mut std::process::Command)| {
+        let mut run = lab.program(&["run", SMALL, "--no-cache", "--cold", "--guest"]);
+        run.arg(image()).arg("--out").arg(lab.path(name));
+        prepare(&mut run);
+        ends_with(0, run);
+        json(&lab.path(name).join("manifest.json"))["files"].clone()
+    };
+    let plain = files("plain", &|_| ());
+    let other = files("another place, with a comma", &|run| {
+        run.current_dir("/").arg("--work-dir").arg(lab.path("work, elsewhere"));
+        run.env("TZ", "Asia/Kolkata").env("LC_ALL", "de_DE.UTF-8").env("SOME_VARIABLE", "x".repeat(5000));
+    });
+    assert_eq!(plain, other);
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn two_runs_at_once_do_not_meet() {
     let lab = Lab::new();
     let start = |name: &str| {
