@@ -87,6 +87,12 @@ impl Monitor {
         Ok(())
     }
 
+    /// How many instructions the guest has executed; on the virtual clock, where they are counted.
+    pub fn instructions(&mut self) -> Result<u64> {
+        let counted = self.qmp.execute(&qmp::query_replay {}).context("asking for the instruction count")?;
+        u64::try_from(counted.icount).context("QEMU's instruction count is negative")
+    }
+
     /// Lets the paused guest go on.
     pub fn resume(&mut self) -> Result<()> {
         self.qmp.execute(&qmp::cont {}).context("letting the guest go on")?;

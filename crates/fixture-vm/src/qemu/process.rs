@@ -79,6 +79,11 @@ impl Running {
         self.monitor()?.save(SAVED_AS)
     }
 
+    /// How many instructions the guest has executed.
+    pub fn instructions(&mut self) -> Result<u64> {
+        self.monitor()?.instructions()
+    }
+
     /// Lets the paused guest go on.
     pub fn resume(&mut self) -> Result<()> {
         self.monitor()?.resume()
