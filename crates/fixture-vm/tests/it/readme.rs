@@ -105,6 +105,22 @@ fn the_picture_of_the_readme_can_be_drawn_from_any_set() {
 }
 
 #[test]
+fn help_readme_and_page_have_the_same_exit_codes() {
+    let numbers = |text: &str| -> Vec<u8> {
+        let first = |line: &str| line.trim_matches(['|', ' ']).split([' ', '|']).next().unwrap().parse().ok();
+        text.lines().filter_map(first).collect()
+    };
+    let help = said(&command(PROGRAM).arg("--help").output().unwrap());
+    let codes = numbers(help.split("Exit codes:").nth(1).unwrap());
+    assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
+    for page in ["README.md", "docs/exit-codes.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let table = text.split("| code | meaning |").nth(1).unwrap().split("\n\n").next().unwrap();
+        assert_eq!(numbers(table), codes, "{page}");
+    }
+}
+
+#[test]
 fn completions_and_manual_page_come_from_the_same_definitions() {
     let man = said(&command(PROGRAM).arg("man").output().unwrap());
     assert!(man.contains(".TH fixture-vm") && man.contains("doctor"), "{man}");
