@@ -62,7 +62,7 @@ pub fn beside(scenario: &Path) -> PathBuf {
 /// Compares a set with its golden or updates the golden, as the plan says; tells the result.
 pub fn settle(plan: &Plan, published: &Published) -> Result<Code> {
     let Some((path, act)) = &plan.golden else { return Ok(Code::Success) };
-    let golden = Golden::read(path)?;
+    let golden = Golden::read(path, &published.manifest.scenario)?;
     let here = Known::of(&published.manifest);
     let verdict = match act {
         Act::Compare => compare(&golden, &here, &published.place, plan.store.as_ref(), path),
@@ -174,15 +174,15 @@ impl Known {
 }
 
 impl Golden {
-    /// Reads a golden; a file that is not there knows nothing.
-    fn read(path: &Path) -> Result<Self> {
+    /// Reads the golden of a scenario; a file that is not there knows nothing.
+    fn read(path: &Path, scenario: &str) -> Result<Self> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
         if text.is_empty() {
-            return Ok(Self { version: VERSION, scenario: String::new(), known: Vec::new() });
+            return Ok(Self { version: VERSION, scenario: scenario.into(), known: Vec::new() });
         }
         let golden: Self =
             serde_yaml::from_str(&text).with_context(|| format!("{} is no golden", path.display()))?;
@@ -191,6 +191,12 @@ impl Golden {
             "{} has version {}; this fixture-vm reads {VERSION}",
             path.display(),
             golden.version
+        );
+        anyhow::ensure!(
+            golden.scenario == scenario,
+            "{} is the golden of scenario `{}`, not of `{scenario}`; name file and scenario alike",
+            path.display(),
+            golden.scenario
         );
         Ok(golden)
     }
