@@ -48,8 +48,13 @@ impl Monitor {
 
     /// Waits at most so long for QEMU to say something, and returns what it said.
     pub fn listen(&mut self, at_most: Duration) -> Result<Vec<Notice>> {
-        // Reading an answer reads the events before it; a QEMU that ends leaves events and no answer.
+        // Reading an answer reads the events before it.
         let gone = self.readable(at_most)? && self.qmp.nop().is_err();
+        if gone {
+            // A QEMU that ends takes no question and gives no answer, but its last events are there to be read:
+            // how it ended is in them.
+            self.qmp.read_response::<qmp::query_version>().ok();
+        }
         let events: Vec<Event> = self.qmp.events().collect();
         let mut notices = Vec::new();
         for event in events {

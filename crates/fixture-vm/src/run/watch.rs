@@ -85,9 +85,10 @@ impl<'a> Watch<'a> {
     fn watch(&mut self, until: Until, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
         loop {
             self.interrupt.check()?;
-            let notices = qemu.listen(TICK)?;
-            // QEMU is asked first and the events read after: what a dead guest said is all there.
+            // Whether QEMU has ended is asked first, its notices and the guest's events are read after: what
+            // was said before the end is all there.
             let ended = qemu.ended()?;
+            let notices = qemu.listen(TICK)?;
             self.guest.hear(log)?;
             if let Some(failure) = &self.guest.failure {
                 if ended.is_some() || self.guest.last_word.elapsed() > POWER_OFF {
