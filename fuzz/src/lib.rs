@@ -96,7 +96,8 @@ pub fn ptp_message(data: &[u8]) {
 /// Any output of pmc.
 pub fn pmc_output(data: &[u8]) {
     if let Ok(responses) = pmc::read(&String::from_utf8_lossy(data)) {
-        let _ = pmc::samples(&responses);
+        let _ = pmc::samples(&responses, pmc::Clock::Slave);
+        let _ = pmc::samples(&responses, pmc::Clock::Master);
     }
 }
 

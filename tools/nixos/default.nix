@@ -6,6 +6,7 @@
     ./console.nix
     ./root.nix
     ./tools.nix
+    ./microvm.nix
     ./unit.nix
     ./minimal.nix
     ./image.nix

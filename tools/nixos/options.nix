@@ -12,6 +12,11 @@
       description = "Each tool the guest program starts, by name, as an absolute path in the store.";
     };
 
+    microvm = lib.mkOption {
+      type = lib.types.package;
+      description = "The folder with what microVMs boot: vmlinux, and modules with their order.";
+    };
+
     storeLabel = lib.mkOption {
       type = lib.types.str;
       default = "fixture-store";

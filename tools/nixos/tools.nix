@@ -9,6 +9,8 @@ let
       iproute2
       linuxptp
       lldpd
+      lz4
+      zstd
       ;
     dumpcap = pkgs.wireshark-cli;
     qemu = pkgs.qemu_test;
@@ -34,7 +36,10 @@ in
     // from packages.ethtool [ "ethtool" ]
     // from packages.dumpcap [ "dumpcap" ]
     // from packages.firecracker [ "firecracker" ]
-    // from packages.qemu [ "qemu-system-x86_64" ];
+    // from packages.qemu [ "qemu-system-x86_64" ]
+    # What microVMs are saved to may be packed.
+    // from packages.lz4 [ "lz4" ]
+    // from packages.zstd [ "zstd" ];
 
   # lldpd gives up its privileges to this user and waits in its empty folder.
   users.users._lldpd = {

@@ -12,6 +12,9 @@ in
     after = [ "systemd-modules-load.service" ];
     environment = {
       FIXTURE_VM_TOOLS = lib.concatStringsSep ":" folders;
+      # MicroVMs share the guest's root, which is a store and no more.
+      FIXTURE_VM_MICROVM = "${cfg.microvm}";
+      FIXTURE_VM_STORE = "/dev/disk/by-label/${cfg.storeLabel}";
       PATH = lib.mkForce (lib.concatStringsSep ":" folders);
       RUST_BACKTRACE = "1";
     };

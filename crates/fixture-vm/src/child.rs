@@ -106,10 +106,19 @@ impl Process {
         Pid::from_raw(self.child.id() as i32)
     }
 
+    /// Its standard output, if it was given a pipe and nobody has taken it.
+    #[cfg(test)]
+    pub fn stdout(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
     /// Waits until it ended or the time is up.
     pub fn wait(&mut self, at_most: Duration) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            self.ended = self.child.wait_timeout(at_most).context("waiting for a child")?;
+            // Who only asks needs no signal to wait for, and none of what that takes.
+            let ended =
+                if at_most.is_zero() { self.child.try_wait() } else { self.child.wait_timeout(at_most) };
+            self.ended = ended.context("waiting for a child")?;
         }
         Ok(self.ended)
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fixture::contract::input::Hold;
 use fixture::scenario::Clock;
 use fixture::value::Nanos;
 
@@ -27,6 +28,8 @@ Exit codes:
     6  the fixtures are not right
     7  equal inputs gave other bytes, or a golden's are others
     8  the golden does not know these inputs; nothing was compared
+    9  `test`: tests failed
+   10  the fixtures mean something that nobody has reviewed yet
   130  interrupted";
 
 /// Makes reproducible network fixtures in a virtual machine, and verifies them
@@ -52,16 +55,30 @@ pub struct VerifyFlag {
 pub enum Command {
     /// Run a scenario in a guest and publish its fixtures
     Run(Box<RunArgs>),
+    /// Run the scenarios of a project, each in a guest of its own, side by side
+    Test(Box<crate::test::cli::TestArgs>),
     /// Run a recorded run again, instruction by instruction, with a debugger if you like
     Replay(crate::replay::ReplayArgs),
     /// Verify fixture sets
     Verify(crate::verify::VerifyArgs),
     /// Say what is different in two fixture sets
     Diff(crate::diff::DiffArgs),
+    /// Accept or reject what scenarios newly mean
+    Review(crate::snapshot::review::ReviewArgs),
     /// Build and look after guest images
     Image(crate::image::cli::Command),
     /// Look after the store of finished sets
     Store(crate::store::cli::Command),
+    /// Show what happened in runs: harness, QEMU, guests, networks and tests
+    Events(crate::events::cli::Command),
+    /// Open a shell in the guest that was kept of a run
+    Shell(crate::shell::ShellArgs),
+    /// List the runs that the event database has
+    Runs(crate::events::cli::RunsArgs),
+    /// Tell the story of a run
+    Timeline(crate::events::cli::TimelineArgs),
+    /// Draw a set or a run as one HTML page, or its pictures as SVG
+    Report(crate::report::cli::ReportArgs),
     /// Say what this machine has and lacks, and the mend; changes nothing
     Doctor(DoctorArgs),
     /// Follow requirements to the tests that prove them
@@ -85,8 +102,11 @@ Examples:
 
 /// The guest, if none is named.
 pub const GUEST: &str = "debian";
-/// The guest's memory in MiB, if nothing is said of it.
+/// The guest's memory in MiB, if nothing is said of it and no microVMs run in it.
 pub const MEMORY_MIB: u32 = 512;
+
+/// The longest silence of a guest, if nothing is said of it.
+pub const SILENCE: Duration = Duration::from_secs(45);
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -115,9 +135,9 @@ pub struct RunArgs {
     /// Longest time without a word of the guest
     #[arg(long, value_parser = duration, value_name = "T", default_value = "45s")]
     pub silence: Duration,
-    /// Guest memory in MiB
-    #[arg(long, default_value_t = MEMORY_MIB, value_name = "MIB")]
-    pub memory: u32,
+    /// Guest memory in MiB [default: 512, or what the scenario's microVMs add up to]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u32>,
     /// Virtual CPUs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub cpus: u8,
@@ -130,9 +150,9 @@ pub struct RunArgs {
     /// Print events and result as JSON, one object a line
     #[arg(long)]
     pub json: bool,
-    /// Leave the run folder where it is
-    #[arg(long)]
-    pub keep: bool,
+    /// Keep the guest as it is when it ends, so that `shell` can look into it; with --dry-run, the run folder
+    #[arg(long, default_value = "none", value_name = "WHICH")]
+    pub keep: Keep,
     /// Prepare, print QEMU's command line, and stop
     #[arg(long)]
     pub dry_run: bool,
@@ -142,6 +162,9 @@ pub struct RunArgs {
     /// Where finished sets are kept [default: $FIXTURE_VM_STORE, else fixture-vm/store in the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// The event database [default: $FIXTURE_VM_EVENTS, else fixture-vm/events.db in the user's data folder]
+    #[arg(long, value_name = "FILE")]
+    pub events_db: Option<PathBuf>,
     /// Run the guest even if the store has the set
     #[arg(long)]
     pub no_cache: bool,
@@ -151,7 +174,7 @@ pub struct RunArgs {
     /// Run once for each seed, like 1..50, and tell for which the expectations held; sets go to DIR/seed-N
     #[arg(long, value_name = "A..B", conflicts_with_all = ["seed", "golden", "update_golden", "dry_run"])]
     pub seeds: Option<Seeds>,
-    /// How many of several runs go on at once [default: as many as there are processors]
+    /// How many of several runs go on at once [default: as many as processors and memory allow]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<usize>,
     /// Compare with the scenario's golden, NAME.golden beside NAME.yaml
@@ -160,9 +183,48 @@ pub struct RunArgs {
     /// Record the fixtures' digests in the scenario's golden, and show what is different
     #[arg(long, conflicts_with = "dry_run")]
     pub update_golden: bool,
+    /// Compare with the scenario's snapshot, NAME.snap beside NAME.yaml, and begin one where there is none; one
+    /// that is there is always compared
+    #[arg(long, conflicts_with_all = ["seeds", "dry_run"])]
+    pub snapshot: bool,
     /// A fault for the guest to run into, KIND@STEP: for tests of fixture-vm itself
     #[arg(long, hide = true)]
     pub fault: Option<String>,
+}
+
+/// Which guests are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Keep {
+    /// Those that failed, or took too long
+    Failed,
+    /// Every one
+    All,
+    /// None
+    #[default]
+    None,
+}
+
+impl From<Keep> for Hold {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Failed => Hold::Failed,
+            Keep::All => Hold::Always,
+            Keep::None => Hold::Never,
+        }
+    }
+}
+
+impl RunArgs {
+    /// What `run SCENARIO --out DIR` means.
+    pub fn of(scenario: PathBuf, out: PathBuf) -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        let words = ["run".into(), "--out=.".into(), "--".into(), scenario.into_os_string()];
+        Self { out, ..Alone::parse_from::<_, std::ffi::OsString>(words).args }
+    }
 }
 
 /// The clock as the command line names it.
@@ -198,7 +260,7 @@ fn times(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|times| *times >= 2).ok_or_else(|| "at least 2 runs can be compared".into())
 }
 
-fn jobs(text: &str) -> Result<usize, String> {
+pub fn jobs(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|jobs| *jobs >= 1).ok_or_else(|| "expected a number of at least 1".into())
 }
 

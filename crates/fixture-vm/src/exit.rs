@@ -4,6 +4,7 @@ use std::fmt;
 
 use fixture::diff::DiffError;
 use fixture::scenario::read::ScenarioError;
+use fixture::verify::Finding;
 
 /// Every code that fixture-vm exits with. The table is in the README, `docs/exit-codes.md` and `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub enum Code {
     NotReproducible = 7,
     /// The golden does not know these inputs, so nothing was compared.
     UnknownGolden = 8,
+    /// `test`: tests failed.
+    TestsFailed = 9,
+    /// The fixtures mean something that nobody has reviewed yet.
+    Unreviewed = 10,
     /// SIGINT or SIGTERM.
     Interrupted = 130,
 }
@@ -49,9 +54,9 @@ pub struct GuestFailed(pub String);
 #[derive(Debug)]
 pub struct TimedOut(pub String);
 
-/// Fixtures that are not right; the report has been shown.
+/// Something verified that is not right; the text says what, and the findings where there are any.
 #[derive(Debug)]
-pub struct VerificationFailed(pub String);
+pub struct VerificationFailed(pub String, pub Vec<Finding>);
 
 /// Equal inputs gave other bytes; the text says where to look.
 #[derive(Debug)]
@@ -60,6 +65,10 @@ pub struct NotReproducible(pub String);
 /// A golden that says nothing of these inputs.
 #[derive(Debug)]
 pub struct UnknownGolden(pub String);
+
+/// A snapshot that is not what the fixtures mean; the text says how.
+#[derive(Debug)]
+pub struct Unreviewed(pub String);
 
 /// SIGINT or SIGTERM arrived.
 #[derive(Debug)]
@@ -75,7 +84,7 @@ macro_rules! errors {
         impl std::error::Error for $type {}
     )*};
 }
-errors!(Usage, GuestFailed, TimedOut, VerificationFailed, NotReproducible, UnknownGolden);
+errors!(Usage, GuestFailed, TimedOut, VerificationFailed, NotReproducible, UnknownGolden, Unreviewed);
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +110,8 @@ pub fn code_of(error: &anyhow::Error) -> Code {
         Code::NotReproducible
     } else if is(|e| e.is::<UnknownGolden>()) {
         Code::UnknownGolden
+    } else if is(|e| e.is::<Unreviewed>()) {
+        Code::Unreviewed
     } else {
         Code::Environment
     }

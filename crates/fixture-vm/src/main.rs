@@ -9,15 +9,21 @@ mod cli;
 mod diff;
 mod digest;
 mod doctor;
+mod events;
 mod exit;
 mod guest;
 mod image;
 mod interrupt;
+mod kept;
 mod progress;
 mod qemu;
 mod replay;
+mod report;
 mod run;
+mod shell;
+mod snapshot;
 mod store;
+mod test;
 mod trace;
 mod verify;
 mod warm;
@@ -52,10 +58,17 @@ fn carry_out(cli: Cli) -> Result<Code> {
         (Some(flag), _) => verify::run(verify::VerifyArgs::of(flag.paths)),
         (None, Some(Command::Verify(args))) => verify::run(args),
         (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?),
+        (None, Some(Command::Test(args))) => test::run(&args, &Interrupt::install()?),
         (None, Some(Command::Diff(args))) => diff::run(&args),
         (None, Some(Command::Replay(args))) => replay::run(&args, &Interrupt::install()?).map(done),
+        (None, Some(Command::Review(args))) => snapshot::review::run(&args),
         (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),
         (None, Some(Command::Store(command))) => store::cli::run(command),
+        (None, Some(Command::Events(command))) => events::cli::run(command).map(done),
+        (None, Some(Command::Shell(args))) => shell::run(&args, &Interrupt::install()?),
+        (None, Some(Command::Runs(args))) => events::cli::runs(&args).map(done),
+        (None, Some(Command::Timeline(args))) => events::cli::timeline(&args).map(done),
+        (None, Some(Command::Report(args))) => report::cli::run(&args).map(done),
         (None, Some(Command::Doctor(args))) => doctor::run(&args),
         (None, Some(Command::Trace(args))) => trace::run(&args).map(done),
         (None, Some(Command::Completions { shell })) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::run::events::{HostEvent, Record, Source};
+use crate::run::events::{HostEvent, Record, Source, TestEvent};
 use crate::run::timeline;
 
 /// Where and how progress is told. Results go to standard output, progress to standard error; with JSON, both
@@ -20,8 +20,8 @@ pub enum Progress {
     Plain,
     /// One JSON object a line, with the run's name if it is one of several.
     Json(Option<String>),
-    /// Nothing: one of several runs, whose end is told by who started it.
-    Quiet,
+    /// Only that it is slow: one of several runs, whose end is told by who started it.
+    Quiet(String),
 }
 
 impl Progress {
@@ -41,7 +41,11 @@ impl Progress {
     /// Tells of an event.
     pub fn tell(&self, record: &Record) {
         match self {
-            Self::Quiet => {}
+            Self::Quiet(run) => {
+                if let Some(line) = slow(record) {
+                    writeln!(std::io::stderr(), "{run}: {line}").ok();
+                }
+            }
             Self::Json(run) => {
                 #[derive(Serialize)]
                 struct Line<'a> {
@@ -69,7 +73,9 @@ impl Progress {
                 }
             }
             Self::LiveAmong(bar) => {
-                if let Some(line) = timeline::line(record) {
+                if let Some(line) = slow(record) {
+                    bar.println(format!("{}: {line}", bar.prefix()));
+                } else if let Some(line) = timeline::line(record) {
                     bar.set_message(line.trim().to_owned());
                 }
             }
@@ -94,13 +100,21 @@ impl Several {
     pub fn of(&self, run: &str) -> Progress {
         match &self.bars {
             _ if self.json => Progress::Json(Some(run.to_owned())),
-            None => Progress::Quiet,
+            None => Progress::Quiet(run.to_owned()),
             Some(bars) => {
                 let bar = bars.add(ProgressBar::new_spinner().with_prefix(run.to_owned()));
                 spin(&bar, "{spinner} {elapsed:>4} {prefix}: {msg}");
                 Progress::LiveAmong(bar)
             }
         }
+    }
+
+    /// A line that tells how many of so many have ended.
+    pub fn overall(&self, count: usize) -> ProgressBar {
+        let Some(bars) = &self.bars else { return ProgressBar::hidden() };
+        let bar = bars.add(ProgressBar::new(count as u64));
+        spin(&bar, "{spinner} {elapsed:>4} {pos} of {len} have ended");
+        bar
     }
 
     /// A line for people; with JSON, the result says it all.
@@ -132,10 +146,17 @@ impl Drop for Progress {
     }
 }
 
+fn slow(record: &Record) -> Option<String> {
+    let is_slow = matches!(record.source, Source::Test(TestEvent::Slow { .. }));
+    timeline::line(record).filter(|_| is_slow)
+}
+
 fn begins(record: &Record) -> bool {
     use fixture::contract::event::What;
     match &record.source {
         Source::Host(event) => matches!(event, HostEvent::StageStarted { .. } | HostEvent::Failed { .. }),
+        // What is worth telling of these is told by the stage, or by who runs the tests.
+        Source::Qemu(_) | Source::Test(_) => true,
         Source::Guest(event) => matches!(event.what, What::StepStarted { .. }),
     }
 }

@@ -12,17 +12,19 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fixture::contract::event::{GuestEvent, Step, What};
 use fixture::contract::handover::NONCE_FILE;
+use fixture::contract::input::Farewell;
 
+use crate::events::{self, Outcome, Place, Recorder};
 use crate::exit::{NotReproducible, TimedOut, Usage};
-use crate::image::{Cache, Check, Image};
+use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::qemu::args::{self, Files, Log, Saved};
+use crate::qemu::args::{self, Files, Log, Ports, Saved};
 use crate::qemu::binary::Qemu;
 use crate::qemu::process::Running;
 use crate::run::events::EventLog;
 use crate::run::folder::{RunFolder, base};
-use crate::run::recording::{About, Recording};
+use crate::run::recording::Recording;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +52,9 @@ pub struct ReplayArgs {
     /// Where run folders are made [default: the user's runtime folder]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// The event database [default: $FIXTURE_VM_EVENTS, else fixture-vm/events.db in the user's data folder]
+    #[arg(long, value_name = "FILE")]
+    pub events_db: Option<PathBuf>,
 }
 
 /// How often the events are looked at.
@@ -59,7 +64,7 @@ const TICK: Duration = Duration::from_millis(20);
 pub fn run(args: &ReplayArgs, interrupt: &Interrupt) -> Result<()> {
     let (recording, about) = Recording::open(&args.run).map_err(|error| Usage(format!("{error:#}")))?;
     let qemu = Qemu::find()?;
-    let image = parts(&about, &qemu)?;
+    let image = about.parts(&qemu)?;
     let folder = RunFolder::create(&base(args.work_dir.as_deref()))?;
     let debugger = args.gdb.as_deref().map(gdb_option).transpose()?;
     let files = files(&recording, &qemu, &image, folder.path(), debugger)?;
@@ -73,31 +78,17 @@ pub fn run(args: &ReplayArgs, interrupt: &Interrupt) -> Result<()> {
             debug(&mut running, interrupt)
         }
         None => {
-            let log = EventLog::start(&folder.path().join("events.jsonl"), Progress::new(args.json))?;
+            let place = Place::find(args.events_db.as_deref())?;
+            let what = events::About { command: "replay", ..events::About::default() };
+            let recorder = Recorder::begin(Some(&place), &what);
+            let path = folder.path().join("events.jsonl");
+            let log = EventLog::start(&path, Progress::new(args.json), recorder)?;
             let said = Said::of(&recording)?;
             Follow { said, files: &files, log, told: 0 }.through(&mut running, args.silence, interrupt)
         }
     };
     running.end()?;
     replayed
-}
-
-/// The image of the recording, if it and QEMU are those of the recording.
-fn parts(about: &About, qemu: &Qemu) -> Result<Image> {
-    ensure!(
-        qemu.identity.sha256 == about.qemu_sha256 && qemu.identity.firmware == about.firmware,
-        "the run was recorded with {}; no other binary or firmware can replay it, and here is {}",
-        about.qemu,
-        qemu.identity.version
-    );
-    let image = Image::open(&about.image, &Cache::of_user()?, Check::SinceLastTime)
-        .context("opening the image of the recorded run")?;
-    ensure!(
-        image.digest() == about.image_digest,
-        "the image in {} is another than when the run was recorded",
-        about.image.display()
-    );
-    Ok(image)
 }
 
 fn files(
@@ -109,7 +100,9 @@ fn files(
 ) -> Result<Files> {
     let at = |name: &str| folder.join(name);
     fs::create_dir(at("share")).context("making the share")?;
-    fs::copy(recording.nonce(), at("share").join(NONCE_FILE)).context("copying the nonce")?;
+    let farewell = fs::read_to_string(recording.nonce()).context("reading the nonce")?;
+    let Farewell { nonce, .. } = Farewell::from_text(&farewell)?;
+    fs::write(at("share").join(NONCE_FILE), nonce).context("copying the nonce")?;
     // QEMU writes to it, and the recording stays as it is.
     let disk = at("snapshots.qcow2");
     fs::copy(recording.snapshots(), &disk).context("copying the snapshots")?;
@@ -121,11 +114,13 @@ fn files(
         root: image.root(),
         console: at("console.log"),
         events: at("guest-events"),
-        scenario: recording.scenario(),
+        network: recording.network(),
+        course: recording.course(),
         nonce: recording.nonce(),
         share: at("share"),
-        saved: Some(Saved { disk, resume: false }),
+        saved: Some(Saved { disk, over: None, resume: None }),
         log: Log::Replayed { log: recording.log(), debugger },
+        ports: Ports::Files,
     })
 }
 
@@ -218,6 +213,7 @@ impl Follow<'_> {
             NotReproducible("the console of the replay is not the recorded one".into())
         );
         let events = self.said.events.iter().filter(|byte| **byte == b'\n').count();
+        self.log.end(Outcome::Passed, "the same as recorded");
         drop(self.log);
         eprintln!("replayed: {events} events and {} bytes of console, the same as recorded", console.len());
         Ok(())

@@ -69,7 +69,7 @@ pub fn staged(set: &Path) -> anyhow::Result<Report> {
         return Ok(report);
     }
     let text = Format::Human { colour: false }.render(std::slice::from_ref(&report));
-    Err(VerificationFailed(text.trim_end().to_owned()).into())
+    Err(VerificationFailed(text.trim_end().to_owned(), report.findings).into())
 }
 
 /// Verifies what the arguments name and prints the report to standard output.

@@ -1,12 +1,15 @@
-//! Saved guests: booted, paused before the scenario is read, and continued by every later run of their image.
+//! Saved guests: paused as they were ready or as their network had converged, and continued by later runs.
 //!
+//! Booted, a guest serves every run of its image; with a converged network, every run that shares the network.
 //! A state lies in a folder of the cache that is named by what decides its bytes. It is complete before a
-//! rename puts it there, every byte of it is checked when it is used, and one that is not right is made again.
+//! rename puts it there, every byte of it is checked when it is first used and again whenever a file was touched,
+//! and one that is not right is made again. QEMU reads it where it lies, through an overlay of the run's own.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::Hasher;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -21,16 +24,25 @@ const DISK: &str = "state.qcow2";
 /// What the guest had written to its serial ports.
 const CONSOLE: &str = "console";
 const EVENTS: &str = "events";
+/// An empty overlay over the state: each run that only continues the guest has a copy of it to write to.
+const OVERLAY: &str = "overlay.qcow2";
 /// Written last: what the other files are.
 const CONTENTS: &str = "contents.json";
 
+/// What was seen of the files when they last agreed with the contents.
+const AGREED: &str = "agreed";
+
+/// Empty files, named as the states that runs would have continued from, had they been there.
+const WANTED: &str = "wanted";
+
 /// How many saved guests stay in the cache.
-const KEPT: usize = 4;
+const KEPT: usize = 6;
 
 /// The saved guests of a user.
 pub struct Store {
     dir: PathBuf,
     scratch: PathBuf,
+    wanted: PathBuf,
 }
 
 /// What a guest had written to its serial ports when it was saved.
@@ -41,59 +53,107 @@ pub struct Said {
     pub events: Vec<u8>,
 }
 
-/// Name to size and XXH3 (64 bits, hexadecimal) of each file.
+/// What a run is going to do with a saved guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Continue it, and throw away what becomes of it: the state is read where it lies.
+    ToContinue,
+    /// Save it again, so that the disk must be one that is whole by itself.
+    Whole,
+}
+
+/// A saved guest that QEMU can continue.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The file that the disk is an overlay over; none if it is whole.
+    pub over: Option<PathBuf>,
+}
+
+/// What a state consists of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Contents(BTreeMap<String, (u64, String)>);
+struct Contents {
+    /// Digest of the guest image.
+    image: String,
+    /// Name to size and XXH3 (64 bits, hexadecimal) of each file.
+    files: BTreeMap<String, (u64, String)>,
+}
 
 impl Store {
     /// The store in a cache.
     pub fn of(cache: &Cache) -> Result<Self> {
-        let (dir, scratch) = (cache.dir().join("warm"), cache.dir().join("warm/.tmp"));
-        fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
-        Ok(Self { dir, scratch })
+        let dir = cache.dir().join("warm");
+        let [scratch, wanted] = [".tmp", WANTED].map(|name| dir.join(name));
+        for folder in [&scratch, &wanted] {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        Ok(Self { dir, scratch, wanted })
+    }
+
+    /// Notes that a run would have continued from this state, and tells whether one before would have, too.
+    pub fn was_wanted(&self, key: &str) -> Result<bool> {
+        let note = self.wanted.join(key);
+        match File::create_new(&note) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
+            made => made.map(|_| false).with_context(|| format!("making {}", note.display())),
+        }
     }
 
     /// Puts a saved guest where QEMU finds it: its disk at `disk`, and what it had written at `console` and
-    /// `events`. False if there is none that is right.
-    pub fn take(&self, key: &str, disk: &Path, console: &Path, events: &Path) -> Result<bool> {
+    /// `events`. Nothing if there is none that is right.
+    pub fn take(
+        &self,
+        key: &str,
+        need: Need,
+        disk: &Path,
+        console: &Path,
+        events: &Path,
+    ) -> Result<Option<Taken>> {
         let from = self.dir.join(key);
-        let Ok(text) = fs::read(from.join(CONTENTS)) else { return Ok(false) };
-        // QEMU writes to the disk that it reads a guest from, so every run has a copy of its own.
-        let copied = || -> Result<()> {
-            let Contents(files) = serde_json::from_slice(&text).context("reading the contents")?;
-            for (name, to) in [(DISK, disk), (CONSOLE, console), (EVENTS, events)] {
-                let promised = files.get(name).with_context(|| format!("{name} is not listed"))?;
-                let mut file = File::open(from.join(name)).with_context(|| format!("opening {name}"))?;
-                let got = copy(&mut file, to)?;
-                ensure!(got == *promised, "{name} is {got:?}, its entry says {promised:?}");
+        let Ok(text) = fs::read(from.join(CONTENTS)) else { return Ok(None) };
+        let taken = || -> Result<Taken> {
+            let Contents { files, .. } = serde_json::from_slice(&text).context("reading the contents")?;
+            agree(&from, &text, &files)?;
+            let copy = |name: &str, to: &Path| {
+                fs::copy(from.join(name), to).with_context(|| format!("copying {name} to {}", to.display()))
+            };
+            copy(CONSOLE, console)?;
+            copy(EVENTS, events)?;
+            match need {
+                Need::Whole => copy(DISK, disk).map(|_| Taken { over: None }),
+                Need::ToContinue => copy(OVERLAY, disk).map(|_| Taken { over: Some(from.join(DISK)) }),
             }
-            Ok(())
         };
-        if let Err(error) = copied() {
-            eprintln!("fixture-vm: the saved guest in {} cannot be used: {error:#}", from.display());
-            self.discard(key)?;
-            return Ok(false);
+        match taken() {
+            Ok(taken) => {
+                // For the order of use only.
+                File::open(from.join(CONTENTS)).and_then(|file| file.set_modified(SystemTime::now())).ok();
+                Ok(Some(taken))
+            }
+            Err(error) => {
+                eprintln!("fixture-vm: the saved guest in {} cannot be used: {error:#}", from.display());
+                self.discard(key).map(|()| None)
+            }
         }
-        // For the order of use only.
-        File::open(from.join(CONTENTS)).and_then(|file| file.set_modified(SystemTime::now())).ok();
-        Ok(true)
     }
 
-    /// Adds a guest that QEMU saved in `disk` and closed, with what the guest had written by then; removes
-    /// those that were not used for longest.
-    pub fn add(&self, key: &str, disk: &Path, said: &Said) -> Result<()> {
+    /// Adds a guest of an image that QEMU saved in `disk` and closed, with an empty overlay over that, and what the
+    /// guest had written by then; removes those that were not used for longest.
+    pub fn add(&self, key: &str, image: &str, disk: &Path, overlay: &Path, said: &Said) -> Result<()> {
         let draft = tempfile::tempdir_in(&self.scratch).context("making a folder for a saved guest")?;
-        let mut contents = BTreeMap::new();
+        let mut files = BTreeMap::new();
         let mut keep = |name: &str, from: &mut dyn Read| -> Result<()> {
-            contents.insert(name.to_owned(), copy(from, &draft.path().join(name))?);
+            files.insert(name.to_owned(), copy(from, &draft.path().join(name))?);
             Ok(())
         };
-        keep(DISK, &mut File::open(disk).with_context(|| format!("opening {}", disk.display()))?)?;
+        for (name, from) in [(DISK, disk), (OVERLAY, overlay)] {
+            keep(name, &mut File::open(from).with_context(|| format!("opening {}", from.display()))?)?;
+        }
         keep(CONSOLE, &mut &said.console[..])?;
         keep(EVENTS, &mut &said.events[..])?;
-        let text = serde_json::to_vec(&Contents(contents)).context("writing the contents")?;
+        let text = serde_json::to_vec(&Contents { image: image.to_owned(), files })
+            .context("writing the contents")?;
         fs::write(draft.path().join(CONTENTS), text).context("writing the contents")?;
-        for name in [DISK, CONSOLE, EVENTS, CONTENTS] {
+        for name in [DISK, OVERLAY, CONSOLE, EVENTS, CONTENTS] {
             File::open(draft.path().join(name))?.sync_all().with_context(|| format!("syncing {name}"))?;
         }
         // Another run may have been faster: then this very state is there already.
@@ -115,39 +175,92 @@ impl Store {
         }
     }
 
-    fn collect(&self) -> Result<()> {
-        let mut states: Vec<_> = folders(&self.dir)?
-            .into_iter()
-            .filter(|dir| *dir != self.scratch)
-            .map(|dir| {
-                let used = dir.join(CONTENTS).metadata().and_then(|meta| meta.modified());
-                (used.unwrap_or(SystemTime::UNIX_EPOCH), dir)
-            })
-            .collect();
-        states.sort_by(|a, b| b.cmp(a));
-        for (_, dir) in states.into_iter().skip(KEPT) {
-            if let Some(key) = dir.file_name() {
-                self.discard(&key.to_string_lossy())?;
+    /// Removes the saved guests of all images but those that live, and forgets what was wanted; gives the bytes of
+    /// the removed.
+    pub fn remove_except(&self, lives: impl Fn(&str) -> bool, dry_run: bool) -> Result<u64> {
+        let mut freed = 0;
+        for (_, key) in self.states()? {
+            let contents = fs::read(self.dir.join(&key).join(CONTENTS)).ok();
+            let contents = contents.and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
+            // What cannot be read cannot be continued either.
+            if contents.as_ref().is_some_and(|contents| lives(&contents.image)) {
+                continue;
+            }
+            freed += contents.map_or(0, |contents| contents.files.values().map(|(size, _)| size).sum());
+            if !dry_run {
+                self.discard(&key)?;
             }
         }
-        Ok(())
+        if !dry_run {
+            for note in fs::read_dir(&self.wanted).context("listing what was wanted")? {
+                fs::remove_file(note?.path()).context("forgetting what was wanted")?;
+            }
+        }
+        Ok(freed)
     }
+
+    fn collect(&self) -> Result<()> {
+        let mut states = self.states()?;
+        states.sort_by(|a, b| b.cmp(a));
+        states.iter().skip(KEPT).try_for_each(|(_, key)| self.discard(key))
+    }
+
+    /// When each state was last used, and its key.
+    fn states(&self) -> Result<Vec<(SystemTime, String)>> {
+        let mut dirs = folders(&self.dir)?;
+        dirs.retain(|dir| ![&self.scratch, &self.wanted].contains(&dir));
+        let state = |dir: PathBuf| {
+            let used = dir.join(CONTENTS).metadata().and_then(|meta| meta.modified());
+            let key = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (used.unwrap_or(SystemTime::UNIX_EPOCH), key)
+        };
+        Ok(dirs.into_iter().map(state).collect())
+    }
+}
+
+/// Compares the files of a state with its contents. Reading 200 MB takes longer than all else that is done for a
+/// short run, so what agreed once is not read again while no file was written, moved or replaced.
+fn agree(state: &Path, contents: &[u8], files: &BTreeMap<String, (u64, String)>) -> Result<()> {
+    let mut stamp = contents.to_vec();
+    for name in [DISK, OVERLAY, CONSOLE, EVENTS] {
+        ensure!(files.contains_key(name), "{name} is not listed");
+        let file = fs::metadata(state.join(name)).with_context(|| format!("looking at {name}"))?;
+        let (mtime, ctime) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+        stamp.extend(format!("\n{name} {} {} {mtime:?} {ctime:?}", file.dev(), file.ino()).bytes());
+    }
+    if fs::read(state.join(AGREED)).is_ok_and(|before| before == stamp) {
+        return Ok(());
+    }
+    for (name, promised) in files {
+        let mut file = File::open(state.join(name)).with_context(|| format!("opening {name}"))?;
+        let got = pass(&mut file, &mut io::sink()).with_context(|| format!("reading {name}"))?;
+        ensure!(got == *promised, "{name} is {got:?}, its entry says {promised:?}");
+    }
+    // Without it the next run reads them again.
+    fs::write(state.join(AGREED), stamp).ok();
+    Ok(())
 }
 
 /// Copies to a file and tells size and XXH3 of what was read.
 fn copy(from: &mut dyn Read, to: &Path) -> Result<(u64, String)> {
     let context = || format!("copying to {}", to.display());
     let mut target = File::create(to).with_context(context)?;
+    pass(from, &mut target).with_context(context)
+}
+
+/// Passes on what is read, and tells size and XXH3 of it.
+fn pass(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<(u64, String)> {
     let mut hash = XxHash3_64::new();
-    let mut chunk = vec![0; 1 << 20];
+    // Little enough to stay in the processor's cache between its reading and its hashing.
+    let mut chunk = vec![0; 128 << 10];
     let mut size = 0;
     loop {
-        let n = from.read(&mut chunk).with_context(context)?;
+        let n = from.read(&mut chunk)?;
         if n == 0 {
             return Ok((size, format!("{:016x}", hash.finish())));
         }
         hash.write(&chunk[..n]);
-        target.write_all(&chunk[..n]).with_context(context)?;
+        to.write_all(&chunk[..n])?;
         size += n as u64;
     }
 }
@@ -166,18 +279,28 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::of(&Cache::at(dir.path().join("cache")).unwrap()).unwrap();
             fs::write(dir.path().join("saved"), vec![7; 3 << 20]).unwrap();
+            fs::write(dir.path().join("overlay"), "empty").unwrap();
             Self { dir, store }
         }
 
         fn add(&self, key: &str) {
+            self.add_of("image", key);
+        }
+
+        fn add_of(&self, image: &str, key: &str) {
             let said = Said { console: b"booting\n".into(), events: b"{}\n".into() };
-            self.store.add(key, &self.dir.path().join("saved"), &said).unwrap();
+            let [saved, overlay] = ["saved", "overlay"].map(|name| self.dir.path().join(name));
+            self.store.add(key, image, &saved, &overlay, &said).unwrap();
         }
 
         fn take(&self, key: &str) -> bool {
+            self.take_for(Need::Whole, key).is_some()
+        }
+
+        fn take_for(&self, need: Need, key: &str) -> Option<Taken> {
             let [disk, console, events] =
                 ["disk", "console", "events"].map(|name| self.dir.path().join(name));
-            self.store.take(key, &disk, &console, &events).unwrap()
+            self.store.take(key, need, &disk, &console, &events).unwrap()
         }
     }
 
@@ -192,6 +315,9 @@ mod tests {
         assert_eq!(fs::read(home.dir.path().join("disk")).unwrap(), vec![7; 3 << 20]);
         assert_eq!(fs::read(home.dir.path().join("console")).unwrap(), b"booting\n");
         assert!(!home.take("another"));
+        let taken = home.take_for(Need::ToContinue, "k").unwrap();
+        assert_eq!(fs::read(home.dir.path().join("disk")).unwrap(), b"empty");
+        assert_eq!(fs::read(taken.over.unwrap()).unwrap(), vec![7; 3 << 20], "read where it lies");
         assert_eq!(fs::read_dir(&home.store.scratch).unwrap().count(), 0, "nothing is left over");
     }
 
@@ -203,15 +329,42 @@ mod tests {
             |state| fs::remove_file(state.join(EVENTS)).unwrap(),
             |state| fs::write(state.join(CONTENTS), "{").unwrap(),
         ];
-        for tear in torn {
+        let needs = [Need::ToContinue, Need::Whole];
+        for (tear, need) in torn.iter().flat_map(|tear| needs.map(|need| (tear, need))) {
             let home = Home::new();
             home.add("k");
+            assert!(home.take("k"), "and from here on it is not read while nothing changes");
             tear(&home.store.dir.join("k"));
-            assert!(!home.take("k"));
+            assert_eq!(home.take_for(need, "k"), None);
             assert!(!home.store.dir.join("k").exists());
             home.add("k");
             assert!(home.take("k"));
         }
+    }
+
+    #[test]
+    fn those_of_images_that_are_gone_go_too() {
+        let home = Home::new();
+        home.add_of("alive", "a");
+        home.add_of("dead", "d");
+        home.add_of("dead", "broken");
+        fs::write(home.store.dir.join("broken").join(CONTENTS), "{").unwrap();
+        let size = (3 << 20) + b"emptybooting\n{}\n".len() as u64;
+        assert_eq!(home.store.remove_except(|image| image == "alive", true).unwrap(), size);
+        assert!(home.take("d"), "a dry run removes nothing");
+        assert_eq!(home.store.remove_except(|image| image == "alive", false).unwrap(), size);
+        assert!(home.take("a") && !home.take("d"));
+        assert!(!home.store.dir.join("broken").exists());
+    }
+
+    #[test]
+    fn what_was_wanted_once_is_known_until_it_is_collected() {
+        let home = Home::new();
+        assert!(!home.store.was_wanted("k").unwrap());
+        assert!(home.store.was_wanted("k").unwrap());
+        assert!(!home.store.was_wanted("another").unwrap());
+        home.store.remove_except(|_| true, false).unwrap();
+        assert!(!home.store.was_wanted("k").unwrap());
     }
 
     #[test]
@@ -228,6 +381,6 @@ mod tests {
         assert!(home.take(&keys[1]));
         home.add("new");
         let there: Vec<_> = keys.iter().filter(|key| home.store.dir.join(key).exists()).collect();
-        assert_eq!(there, [&keys[1], &keys[3], &keys[4]]);
+        assert_eq!(there, [&keys[1], &keys[3], &keys[4], &keys[5], &keys[6]]);
     }
 }

@@ -14,6 +14,12 @@ pub fn data() -> Result<PathBuf> {
     folder("XDG_DATA_HOME", ".local/share")
 }
 
+/// What lasts from one run to the next, and is of no matter: `$XDG_STATE_HOME/fixture-vm`, by default in
+/// `~/.local/state`.
+pub fn state() -> Result<PathBuf> {
+    folder("XDG_STATE_HOME", ".local/state")
+}
+
 fn folder(variable: &str, default: &str) -> Result<PathBuf> {
     // The specification has relative paths ignored.
     let base = match std::env::var_os(variable).filter(|path| Path::new(path).is_absolute()) {

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fixture::contract::event::FailedCommand;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pipe, setsid};
 
 use crate::clock;
 
@@ -35,24 +36,82 @@ impl std::error::Error for CommandError {}
 
 /// Runs a program to its end and gives its standard output; anything but exit status 0 is an error.
 pub fn run(argv: &[String], within: Duration) -> Result<Vec<u8>, CommandError> {
-    let mut child = start(argv, Stdio::null(), Stdio::piped(), Stdio::piped())?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let in_time = drain(&mut child, &mut out, &mut err, within);
-    if !in_time {
-        kill(&child, Signal::SIGKILL);
-    }
-    let status = child.wait();
+    let status = stream(argv, within, |from, bytes| match from {
+        Pipe::Stdout => out.extend_from_slice(bytes),
+        Pipe::Stderr => err.extend_from_slice(bytes),
+    })?;
     let tail = if err.is_empty() { &out } else { &err };
     match status {
-        Ok(status) if in_time && status.success() => Ok(out),
-        Ok(_) if !in_time => Err(failed(argv, format!("no end after {within:?}, killed"), tail)),
-        Ok(status) => Err(failed(argv, ended(status), tail)),
-        Err(error) => Err(failed(argv, error.to_string(), tail)),
+        Some(status) if status.success() => Ok(out),
+        Some(status) => Err(failed(argv, ended(status), tail)),
+        None => Err(failed(argv, format!("no end after {within:?}, killed"), tail)),
     }
 }
 
+/// Where a program's output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pipe {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Runs a program to its end, whatever that is, and passes its output on as it comes. No status: its time was up,
+/// and it was killed with everything it started.
+pub fn stream(
+    argv: &[String],
+    within: Duration,
+    mut each: impl FnMut(Pipe, &[u8]),
+) -> Result<Option<ExitStatus>, CommandError> {
+    let mut child = start(argv, Stdio::null(), Stdio::piped(), Stdio::piped())?;
+    let in_time = drain(&mut child, &mut each, within);
+    if !in_time {
+        kill(&child, Signal::SIGKILL);
+    }
+    let status = child.wait().map_err(|error| failed(argv, error.to_string(), b""))?;
+    Ok(Some(status).filter(|_| in_time))
+}
+
+/// Starts a shell on a terminal, which becomes its own, with further tools in `tools`.
+pub fn start_on_terminal(argv: &[String], terminal: &File, tools: &str, term: &str) -> Result<Child> {
+    let end = || terminal.try_clone().map(Stdio::from).context("sharing the terminal");
+    let mut command = command(argv, end()?, end()?, end()?);
+    command.env("PATH", format!("{PATH}:{tools}")).env("TERM", term).env("PS1", "guest:\\w# ");
+    // Ctrl-C reaches what runs on a terminal that is somebody's own. With the shell the kernel closes it.
+    #[expect(unsafe_code, reason = "pre_exec is unsafe; setsid(2) and ioctl(2) are async-signal-safe")]
+    unsafe {
+        command.pre_exec(|| {
+            setsid()?;
+            Errno::result(nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 1)).map(drop).map_err(Into::into)
+        });
+    }
+    command.spawn().with_context(|| format!("starting {}", argv[0]))
+}
+
+/// Runs a program that is only to be heard: to it, its output is no terminal. Gives its status as
+/// [`status_of`] does.
+pub fn run_towards(argv: &[String], to: &File, tools: &str, term: &str) -> Result<i32> {
+    let (said, output) = pipe().context("making a pipe")?;
+    let errors = output.try_clone().context("sharing a pipe")?;
+    let mut command = command(argv, Stdio::null(), output.into(), errors.into());
+    command.env("PATH", format!("{PATH}:{tools}")).env("TERM", term).process_group(0);
+    let child = command.spawn().with_context(|| format!("starting {}", argv[0]))?;
+    // Our ends of the pipe go, so that it ends with the program.
+    drop(command);
+    std::io::copy(&mut File::from(said), &mut &*to).context("passing on what it says")?;
+    status_of(child, argv)
+}
+
+/// Waits for a program; gives its exit status, or 128 and the number of the signal that ended it.
+pub fn status_of(mut child: Child, argv: &[String]) -> Result<i32> {
+    let status = child.wait().with_context(|| format!("waiting for {}", argv[0]))?;
+    Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1))
+}
+
 /// Reads both pipes until both are closed, as they are when the program has ended.
-fn drain(child: &mut Child, out: &mut Vec<u8>, err: &mut Vec<u8>, within: Duration) -> bool {
+fn drain(child: &mut Child, each: &mut impl FnMut(Pipe, &[u8]), within: Duration) -> bool {
     let deadline = clock::monotonic() + within.as_nanos() as u64;
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     while stdout.is_some() || stderr.is_some() {
@@ -69,19 +128,19 @@ fn drain(child: &mut Child, out: &mut Vec<u8>, err: &mut Vec<u8>, within: Durati
             fds.map(|fd| fd.is_some() && any.next().unwrap_or(false))
         };
         if ready[0] {
-            read_some(&mut stdout, out);
+            read_some(&mut stdout, |bytes| each(Pipe::Stdout, bytes));
         }
         if ready[1] {
-            read_some(&mut stderr, err);
+            read_some(&mut stderr, |bytes| each(Pipe::Stderr, bytes));
         }
     }
     true
 }
 
-fn read_some(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+fn read_some(pipe: &mut Option<impl Read>, each: impl FnOnce(&[u8])) {
     let mut buffer = [0; 16 * 1024];
     match pipe.as_mut().map(|pipe| pipe.read(&mut buffer)) {
-        Some(Ok(n @ 1..)) => into.extend_from_slice(&buffer[..n]),
+        Some(Ok(n @ 1..)) => each(&buffer[..n]),
         _ => *pipe = None,
     }
 }
@@ -139,6 +198,11 @@ impl Daemon {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything in its log so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -179,17 +243,26 @@ impl Drop for Daemon {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one door")]
-fn start(argv: &[String], input: Stdio, output: Stdio, errors: Stdio) -> Result<Child, CommandError> {
-    Command::new(&argv[0])
+/// Where programs are.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn command(argv: &[String], input: Stdio, output: Stdio, errors: Stdio) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the one door")]
+    let mut command = Command::new(&argv[0]);
+    command
         .args(&argv[1..])
         .env_clear()
-        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC"), ("HOME", "/run")])
+        .envs([("PATH", PATH), ("LC_ALL", "C"), ("TZ", "UTC"), ("HOME", "/run")])
         .current_dir("/")
-        .process_group(0)
         .stdin(input)
         .stdout(output)
-        .stderr(errors)
+        .stderr(errors);
+    command
+}
+
+fn start(argv: &[String], input: Stdio, output: Stdio, errors: Stdio) -> Result<Child, CommandError> {
+    command(argv, input, output, errors)
+        .process_group(0)
         .spawn()
         .map_err(|error| failed(argv, format!("could not be started: {error}"), b""))
 }

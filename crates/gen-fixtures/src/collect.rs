@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use fixture::contract::{GPTP, LLDP, TSN};
+use fixture::contract::{GPTP, LIVES, LLDP, TSN};
 use fixture::lldp;
 use fixture::scenario::{MayBeEmpty, Scenario};
 use fixture::tsn::{Qcc, read_link, read_port};
@@ -12,6 +12,8 @@ use crate::capture::{self, Capture};
 use crate::child;
 use crate::daemons::Daemons;
 use crate::events::Events;
+use crate::lldp::sort;
+use crate::microvm::MicroVms;
 use crate::scene::Scene;
 use crate::tools::{SOON, Tool, Tools};
 use crate::work;
@@ -21,14 +23,23 @@ pub fn collect(
     scenario: &Scenario,
     scene: &Scene,
     mut daemons: Daemons,
+    microvms: Option<MicroVms>,
     captures: Vec<Capture>,
     tools: &Tools,
     events: &Events,
 ) -> Result<String> {
-    let neighbours = daemons.neighbours(tools)?;
+    let mut neighbours = daemons.neighbours(tools)?;
     events.note("LLDP asked");
-    let synchronisation = daemons.synchronisation()?;
+    let mut synchronisation = daemons.synchronisation()?;
     events.note("gPTP asked");
+    if let Some(microvms) = microvms {
+        // As they are before they are torn down.
+        let path = LIVES.strip_prefix("raw/").expect("lives are evidence");
+        work::write_raw(path, events.lives())?;
+        microvms.collect(&mut neighbours, &mut synchronisation)?;
+        sort(&mut neighbours);
+        events.note("microVMs asked and gone");
+    }
     let schedules = schedules(scenario, scene, tools)?;
     events.note("schedules asked");
     let frames = capture::stop_and_merge(captures)?;

@@ -22,7 +22,7 @@ pub struct Daemons {
 }
 
 impl Daemons {
-    /// Starts the daemons of every node, each at its moment.
+    /// Starts the daemons of every node of the scene, each at its moment.
     pub fn start(plan: &Plan, scene: &Scene, tools: &Tools) -> Result<Self> {
         let mut daemons = Self { followers: Vec::new(), ptp4ls: Vec::new(), lldpds: Vec::new() };
         let first = clock::monotonic();
@@ -47,11 +47,24 @@ impl Daemons {
         self.ptp4ls.len() + self.lldpds.len()
     }
 
+    /// Begins to watch every following port of the scene.
+    pub fn watch(&mut self, scenario: &Scenario, tools: &Tools) -> Result<Vec<Follower>> {
+        gptp::watch(&mut self.ptp4ls, scenario, tools)
+    }
+
+    /// Every neighbour that is heard now; keeps the answers as evidence.
+    pub fn heard(&mut self, tools: &Tools) -> Result<Vec<fixture::lldp::Neighbour>> {
+        let mut all = Vec::new();
+        for lldpd in &mut self.lldpds {
+            all.extend(lldpd.neighbours(tools)?.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
     /// Waits until every follower has measured an offset and every neighbour is seen; gives their numbers.
     pub fn converge(
         &mut self,
         scenario: &Scenario,
-        scene: &Scene,
         tools: &Tools,
         events: &Events,
     ) -> Result<(usize, usize)> {
@@ -60,9 +73,6 @@ impl Daemons {
         self.followers = gptp::wait_for_followers(&mut self.ptp4ls, scenario, tools, left())?;
         events.note("every following port has measured its offset");
         let neighbours = lldp::wait_for_neighbours(&mut self.lldpds, scenario, tools, left())?;
-        if !scenario.streams.is_empty() {
-            scene.wait_for_spanning_tree(scenario, tools, left())?;
-        }
         Ok((self.followers.len(), neighbours))
     }
 

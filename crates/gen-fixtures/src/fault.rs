@@ -58,6 +58,11 @@ const STEPS: [Step; 9] = [
     Step::HandOver,
 ];
 
+/// Whether a step has this name.
+pub fn is_step(name: &str) -> bool {
+    STEPS.into_iter().any(|step| step.name() == name)
+}
+
 impl FromStr for Fault {
     type Err = anyhow::Error;
 

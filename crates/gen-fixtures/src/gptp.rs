@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fixture::gptp::{ClockIdentity, Gptp, PortSync, Sample, pmc};
-use fixture::scenario::Scenario;
+use fixture::scenario::{NodeKind, Scenario};
 use fixture::value::PortName;
 
 use self::measured::measured;
@@ -59,60 +59,92 @@ impl Ptp4l {
 /// A port that follows the grandmaster, and the pmc that watches its node.
 #[derive(Debug)]
 pub struct Follower {
+    watched: Watched,
+    /// None once it has ended.
+    pmc: Option<Daemon>,
+}
+
+/// A port whose node is asked by pmc, and what pmc answered.
+#[derive(Debug)]
+struct Watched {
     port: PortName,
     node: String,
     /// ptp4l counts ports from 1, in the order of its configuration.
     number: u16,
     /// Time between two measurements of the path delay.
     pdelay_ns: u64,
+    /// Whether ptp4l steers the node's clock.
+    steered: bool,
     answers: PathBuf,
-    pmc: Daemon,
+}
+
+impl Watched {
+    fn of(scenario: &Scenario, port: &PortName) -> Result<Self> {
+        let (node, _) = scenario.port(port).context("a following port that no node has")?;
+        let number = node.ports.iter().position(|other| other.name == *port).unwrap_or_default() + 1;
+        let answers = work::raw(&format!("gptp/{}.pmc", node.name))?;
+        let log_interval = node.gptp.as_ref().map_or(0, |gptp| gptp.log_pdelay_req_interval);
+        let pdelay_ns = (1e9 * f64::from(log_interval).exp2()) as u64;
+        let steered = node.kind == NodeKind::Microvm;
+        let (port, node, number) = (port.clone(), node.name.clone(), number as u16);
+        Ok(Self { port, node, number, pdelay_ns, steered, answers })
+    }
+
+    fn read(&self, answers: &str) -> Result<Vec<pmc::Response>> {
+        pmc::read(answers).with_context(|| format!("reading {}", self.answers.display()))
+    }
+
+    fn measured_in(&self, answers: &[pmc::Response]) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
+        measured(answers, self.pdelay_ns, self.steered)
+            .with_context(|| format!("reading {}", self.answers.display()))
+    }
 }
 
 impl Follower {
     fn start(scenario: &Scenario, port: &PortName, tools: &Tools) -> Result<Self> {
-        let (node, _) = scenario.port(port).context("a following port that no node has")?;
-        let number = node.ports.iter().position(|other| other.name == *port).unwrap_or_default() + 1;
-        let answers = work::raw(&format!("gptp/{}.pmc", node.name))?;
-        let log = work::scratch("ptp4l").join(format!("{}.pmc.log", node.name));
-        let argv = pmc_command(&node.name, tools);
-        let pmc = Daemon::start_with_input(&argv, &answers, &log)?;
-        let log_interval = node.gptp.as_ref().map_or(0, |gptp| gptp.log_pdelay_req_interval);
-        let pdelay_ns = (1e9 * f64::from(log_interval).exp2()) as u64;
-        let (port, node) = (port.clone(), node.name.clone());
-        Ok(Self { port, node, number: number as u16, pdelay_ns, answers, pmc })
+        let watched = Watched::of(scenario, port)?;
+        let log = work::scratch("ptp4l").join(format!("{}.pmc.log", watched.node));
+        let argv = pmc_command(&watched.node, tools);
+        let pmc = Daemon::start_with_input(&argv, &watched.answers, &log)?;
+        Ok(Self { watched, pmc: Some(pmc) })
     }
 
     /// The port.
     pub fn port(&self) -> &PortName {
-        &self.port
+        &self.watched.port
     }
 
     /// Asks for the present offset; the answer comes with a later [`Follower::measured`].
     pub fn ask(&mut self) -> Result<()> {
-        self.pmc.check()?;
-        self.pmc.ask(QUESTION)
+        let pmc = self.pmc.as_mut().context("the session with pmc has ended")?;
+        pmc.check()?;
+        pmc.ask(QUESTION)
     }
 
     /// The grandmaster that the node follows, and what was measured against it until now.
     pub fn measured(&self) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
         let text = self.answers()?;
-        self.read(whole(&text)).and_then(|answers| self.measured_in(&answers))
+        self.watched.read(whole(&text)).and_then(|answers| self.watched.measured_in(&answers))
     }
 
-    fn measured_in(&self, answers: &[pmc::Response]) -> Result<Option<(ClockIdentity, Vec<Sample>)>> {
-        measured(answers, self.pdelay_ns).with_context(|| format!("reading {}", self.answers.display()))
+    /// Asks for the state of the node, and ends the session; what it said is in its file then.
+    pub fn finish(&mut self) -> Result<()> {
+        let Some(mut pmc) = self.pmc.take() else { return Ok(()) };
+        self.ask_state(&mut pmc)?;
+        let log = pmc.end(SOON)?;
+        ensure!(log.is_empty(), "pmc of {} complains: {log}", self.watched.node);
+        Ok(())
     }
 
     /// Asks who the node's grandmaster is and in which state its ports are. One question after the other: pmc
     /// overlooks what it has read ahead.
-    fn ask_state(&mut self) -> Result<()> {
+    fn ask_state(&mut self, pmc: &mut Daemon) -> Result<()> {
         for data_set in LAST_QUESTIONS {
-            self.pmc.ask(&format!("GET {data_set}"))?;
+            pmc.ask(&format!("GET {data_set}"))?;
             let answer = format!(" RESPONSE MANAGEMENT {data_set} ");
             clock::wait_until(SOON, Duration::from_millis(2), || {
-                self.pmc.check()?;
-                let missing = || format!("ptp4l of {} does not answer GET {data_set}", self.node);
+                pmc.check()?;
+                let missing = || format!("ptp4l of {} does not answer GET {data_set}", self.watched.node);
                 Ok(if self.answers()?.contains(&answer) { Ok(()) } else { Err(missing()) })
             })?;
         }
@@ -120,11 +152,8 @@ impl Follower {
     }
 
     fn answers(&self) -> Result<String> {
-        std::fs::read_to_string(&self.answers).with_context(|| format!("reading {}", self.answers.display()))
-    }
-
-    fn read(&self, answers: &str) -> Result<Vec<pmc::Response>> {
-        pmc::read(answers).with_context(|| format!("reading {}", self.answers.display()))
+        let file = &self.watched.answers;
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
     }
 }
 
@@ -135,6 +164,23 @@ fn whole(answers: &str) -> &str {
     &answers[..line]
 }
 
+/// Begins to watch every following port of these nodes, once their ptp4ls listen. Those in microVMs are watched by
+/// their agents.
+pub fn watch(ptp4ls: &mut [Ptp4l], scenario: &Scenario, tools: &Tools) -> Result<Vec<Follower>> {
+    for ptp4l in ptp4ls.iter_mut() {
+        clock::wait_until(SOON, Duration::from_millis(5), || {
+            ptp4l.check()?;
+            let missing = || format!("ptp4l of {} does not listen", ptp4l.node);
+            Ok(if ptp4l.listens() { Ok(()) } else { Err(missing()) })
+        })?;
+    }
+    let here = |port: &&PortName| {
+        ptp4ls.iter().any(|ptp4l| scenario.port(port).is_some_and(|(node, _)| node.name == ptp4l.node))
+    };
+    let ports = scenario.gptp_followers().into_iter().filter(here);
+    ports.map(|port| Follower::start(scenario, port, tools)).collect()
+}
+
 /// Waits until every following port has measured its offset from one and the same grandmaster; the pmc sessions that
 /// watched it go on.
 pub fn wait_for_followers(
@@ -143,16 +189,7 @@ pub fn wait_for_followers(
     tools: &Tools,
     within: Duration,
 ) -> Result<Vec<Follower>> {
-    for ptp4l in ptp4ls.iter_mut() {
-        clock::wait_until(SOON, Duration::from_millis(5), || {
-            ptp4l.check()?;
-            let missing = || format!("ptp4l of {} does not listen", ptp4l.node);
-            Ok(if ptp4l.listens() { Ok(()) } else { Err(missing()) })
-        })?;
-    }
-    let ports = scenario.gptp_followers();
-    let mut followers =
-        ports.iter().map(|port| Follower::start(scenario, port, tools)).collect::<Result<Vec<_>>>()?;
+    let mut followers = watch(ptp4ls, scenario, tools)?;
     clock::wait_until(within, POLL, || {
         ptp4ls.iter_mut().try_for_each(Ptp4l::check)?;
         let mut missing = Vec::new();
@@ -161,7 +198,7 @@ pub fn wait_for_followers(
             follower.ask()?;
             match follower.measured()? {
                 Some((master, samples)) if !samples.is_empty() => masters.push(master),
-                _ => missing.push(format!("{} of {}", follower.port, follower.node)),
+                _ => missing.push(format!("{} of {}", follower.watched.port, follower.watched.node)),
             }
         }
         Ok(if !missing.is_empty() {
@@ -180,26 +217,42 @@ pub fn wait_for_followers(
 pub fn collect(followers: Vec<Follower>) -> Result<Gptp> {
     let mut document = Gptp::default();
     for mut follower in followers {
-        follower.ask_state()?;
-        let log = follower.pmc.end(SOON)?;
-        ensure!(log.is_empty(), "pmc of {} complains: {log}", follower.node);
-        let answers = follower.read(&follower.answers()?)?;
-        let Follower { port, node, number, .. } = &follower;
-        let (grandmaster, domain) = master_of(&answers, node)?;
-        check_follows(&answers, node, port, *number)?;
-        let measured = follower.measured_in(&answers)?.filter(|(master, _)| *master == grandmaster);
-        let (_, samples) =
-            measured.with_context(|| format!("{node} has only just changed to {grandmaster}"))?;
-        ensure!(
-            document.grandmaster.is_none_or(|other| other == grandmaster)
-                && document.domain.is_none_or(|other| other == domain),
-            "{node} follows {grandmaster} in domain {domain}, others another"
-        );
-        document.grandmaster = Some(grandmaster);
-        document.domain = Some(domain);
-        document.ports.push(PortSync { name: port.to_string(), samples });
+        follower.finish()?;
+        add(&mut document, &follower.watched, &follower.answers()?)?;
     }
     Ok(document)
+}
+
+/// Adds the ports of a node in a microVM, whose agent has handed over what its pmc said.
+pub fn add_from_microvm(document: &mut Gptp, scenario: &Scenario, node: &str) -> Result<()> {
+    let ports = scenario.gptp_followers();
+    let of_node = |port: &&PortName| scenario.port(port).is_some_and(|(of, _)| of.name == node);
+    for port in ports.into_iter().filter(of_node) {
+        let watched = Watched::of(scenario, port)?;
+        let answers = std::fs::read_to_string(&watched.answers)
+            .with_context(|| format!("reading {}, which its agent hands over", watched.answers.display()))?;
+        add(document, &watched, &answers)?;
+    }
+    Ok(())
+}
+
+/// Adds what a port has measured, as pmc's last answers tell it.
+fn add(document: &mut Gptp, watched: &Watched, answers: &str) -> Result<()> {
+    let answers = watched.read(answers)?;
+    let Watched { port, node, number, .. } = watched;
+    let (grandmaster, domain) = master_of(&answers, node)?;
+    check_follows(&answers, node, port, *number)?;
+    let measured = watched.measured_in(&answers)?.filter(|(master, _)| *master == grandmaster);
+    let (_, samples) = measured.with_context(|| format!("{node} has only just changed to {grandmaster}"))?;
+    ensure!(
+        document.grandmaster.is_none_or(|other| other == grandmaster)
+            && document.domain.is_none_or(|other| other == domain),
+        "{node} follows {grandmaster} in domain {domain}, others another"
+    );
+    document.grandmaster = Some(grandmaster);
+    document.domain = Some(domain);
+    document.ports.push(PortSync { name: port.to_string(), samples });
+    Ok(())
 }
 
 fn master_of(answers: &[pmc::Response], node: &str) -> Result<(ClockIdentity, u8)> {

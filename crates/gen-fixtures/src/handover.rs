@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sha2::{Digest, Sha256};
 
 use crate::input;
+use crate::microvm::secrets;
 use crate::work;
 
 /// 9P2000.L over virtio, with messages large enough that a file is a few of them.
@@ -35,7 +36,7 @@ impl Share {
         mount(Some(SHARE_TAG), &at, Some("9p"), flags, Some(OPTIONS)).with_context(|| {
             format!("mounting the 9p share `{SHARE_TAG}`: was QEMU given -device virtio-9p-pci,mount_tag={SHARE_TAG}?")
         })?;
-        let share = Self { at, nonce: input::nonce()? };
+        let share = Self { at, nonce: input::farewell()?.nonce };
         let file = share.at.join(NONCE_FILE);
         let found =
             fs::read_to_string(&file).with_context(|| format!("reading `{NONCE_FILE}` on the share"))?;
@@ -72,11 +73,16 @@ impl Share {
         self.copy_set().map(drop)
     }
 
+    /// Copies all files but those that have a secret of a microVM; that there are such is an error.
     fn copy_set(&self) -> Result<BTreeMap<String, FileDigest>> {
         let (from, to) = (work::set(), self.at.join(OUT_DIR));
-        let mut files = BTreeMap::new();
+        let (mut files, mut told) = (BTreeMap::new(), Vec::new());
         for path in work::files_below(&from)? {
             let name = path.to_string_lossy().into_owned();
+            if secrets::are_told_in(&from.join(&path)).with_context(|| format!("reading {name}"))? {
+                told.push(name);
+                continue;
+            }
             let target = to.join(&path);
             fs::create_dir_all(target.parent().unwrap_or(&to))
                 .with_context(|| format!("making the folder of {name}"))?;
@@ -84,6 +90,7 @@ impl Share {
                 copy(&from.join(&path), &target).with_context(|| format!("copying {name} to the share"))?;
             files.insert(name, digest);
         }
+        ensure!(told.is_empty(), "a secret of a microVM is in {}, which is not handed over", told.join(", "));
         Ok(files)
     }
 }

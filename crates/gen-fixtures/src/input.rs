@@ -1,38 +1,57 @@
-//! What the host gives: two fw_cfg files. Reading them is synchronous, so it disturbs no virtual clock.
+//! What the host gives: fw_cfg files. Reading them is synchronous, so it disturbs no virtual clock.
 
 use std::fs::File;
 use std::io::Read;
 
 use anyhow::{Context, Result};
-use fixture::contract::input::{GuestInput, NONCE_KEY, NONCE_SIZE, SCENARIO_KEY, SCENARIO_SIZE};
+use fixture::contract::input::{
+    COURSE_KEY, FAREWELL_SIZE, Farewell, NETWORK_KEY, NONCE_KEY, Opening, PART_SIZE,
+};
+use fixture::contract::shell::ShellRequest;
+use fixture::scenario::Course;
 use serde_json::Deserializer;
 use serde_json::de::IoRead;
 
 /// The kernel gives these files out in pages; each page costs one port access per byte before its end.
 const PAGE: usize = 4096;
 
-/// The scenario and what goes with it.
-pub fn read() -> Result<GuestInput> {
-    let mut file = open(SCENARIO_KEY)?;
+/// The network, and what goes with it.
+pub fn opening() -> Result<Opening> {
+    Ok(Opening::from_bytes(&read(NETWORK_KEY)?)?)
+}
+
+/// What happens in the network. To be read only once it has converged: a guest that was saved there is given
+/// another.
+pub fn course() -> Result<Course> {
+    Ok(Course::from_bytes(&read(COURSE_KEY)?)?)
+}
+
+/// The shell that the host wants: where it wants one, this stands in the place of the course.
+pub fn shell() -> Result<ShellRequest> {
+    Ok(ShellRequest::from_bytes(&read(COURSE_KEY)?)?)
+}
+
+/// The host's nonce, and whether to hold. It decides nothing, so it is read only when everything is done.
+pub fn farewell() -> Result<Farewell> {
+    let mut text = String::new();
+    let file = open(NONCE_KEY)?;
+    file.take(FAREWELL_SIZE as u64).read_to_string(&mut text).context("reading the nonce from fw_cfg")?;
+    Ok(Farewell::from_text(&text)?)
+}
+
+fn read(key: &str) -> Result<Vec<u8>> {
+    let mut file = open(key)?;
     let mut bytes = Vec::new();
-    while bytes.len() < SCENARIO_SIZE {
+    while bytes.len() < PART_SIZE {
         let mut page = [0; PAGE];
-        let n = file.read(&mut page).context("reading the scenario from fw_cfg")?;
+        let n = file.read(&mut page).with_context(|| format!("reading {key} from fw_cfg"))?;
         bytes.extend_from_slice(&page[..n]);
         // The rest is padding, and the most expensive part to read.
         if n == 0 || is_whole(&bytes) {
             break;
         }
     }
-    Ok(GuestInput::from_bytes(&bytes)?)
-}
-
-/// The host's nonce. It decides nothing, so it is read only when everything is done.
-pub fn nonce() -> Result<String> {
-    let mut nonce = String::new();
-    let file = open(NONCE_KEY)?;
-    file.take(NONCE_SIZE as u64).read_to_string(&mut nonce).context("reading the nonce from fw_cfg")?;
-    Ok(nonce)
+    Ok(bytes)
 }
 
 fn open(key: &str) -> Result<File> {

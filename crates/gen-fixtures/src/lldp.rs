@@ -48,7 +48,7 @@ impl Lldpd {
     }
 
     /// Asks for the neighbours; keeps the answer as evidence. Nothing if the daemon does not listen yet.
-    fn neighbours(&mut self, tools: &Tools) -> Result<Option<Vec<Neighbour>>> {
+    pub fn neighbours(&mut self, tools: &Tools) -> Result<Option<Vec<Neighbour>>> {
         self.daemon.check()?;
         let socket = lldpd_socket(&self.node);
         if !Path::new(&socket).exists() {
@@ -96,10 +96,15 @@ pub fn collect(lldpds: &mut [Lldpd], tools: &Tools) -> Result<Vec<Neighbour>> {
         let seen = lldpd.neighbours(tools)?;
         all.extend(seen.with_context(|| format!("lldpd of {} does not listen any more", lldpd.node))?);
     }
-    all.sort_by(|a, b| {
+    sort(&mut all);
+    Ok(all)
+}
+
+/// In the order of their interfaces, whoever was asked first.
+pub fn sort(neighbours: &mut [Neighbour]) {
+    neighbours.sort_by(|a, b| {
         (&a.interface, &a.chassis.id, &a.port.id).cmp(&(&b.interface, &b.chassis.id, &b.port.id))
     });
-    Ok(all)
 }
 
 fn is(seen: &Neighbour, expected: &fixture::scenario::derive::Neighbour) -> bool {

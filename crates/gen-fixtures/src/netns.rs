@@ -21,7 +21,8 @@ pub struct Namespace {
     name: String,
     network: File,
     host_name: File,
-    path: PathBuf,
+    /// Where its name is; none: these are the machine's own.
+    path: Option<PathBuf>,
 }
 
 impl Namespace {
@@ -33,18 +34,27 @@ impl Namespace {
         // Namespaces belong to threads: this one makes them and goes; the open files keep them.
         let make = || -> Result<Self> {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS).context("unshare(2)")?;
-            sethostname(name).context("sethostname(2)")?;
-            for scope in ["all", "default"] {
-                without_ipv6(scope)?;
-            }
+            let mut namespaces = Self::own(name)?;
             let own = "/proc/thread-self/ns/net";
             mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
                 .with_context(|| format!("mounting {}", path.display()))?;
-            let network = File::open(own).with_context(|| format!("opening {own}"))?;
-            let host_name = File::open("/proc/thread-self/ns/uts").context("opening the UTS namespace")?;
-            Ok(Self { name: name.to_owned(), network, host_name, path: path.clone() })
+            namespaces.path = Some(path.clone());
+            Ok(namespaces)
         };
         in_thread(make).with_context(|| format!("making the namespaces of {name}"))
+    }
+
+    /// The namespaces in which the caller is, as those of the node that this machine is.
+    pub fn own(name: &str) -> Result<Self> {
+        sethostname(name).context("sethostname(2)")?;
+        for scope in ["all", "default"] {
+            without_ipv6(scope)?;
+        }
+        let open = |kind: &str| {
+            let path = format!("/proc/thread-self/ns/{kind}");
+            File::open(&path).with_context(|| format!("opening {path}"))
+        };
+        Ok(Self { name: name.to_owned(), network: open("net")?, host_name: open("uts")?, path: None })
     }
 
     /// The node's name.
@@ -76,8 +86,10 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = umount2(path, MntFlags::MNT_DETACH);
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

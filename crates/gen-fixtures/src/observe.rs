@@ -10,13 +10,19 @@ use crate::clock;
 use crate::daemons::Daemons;
 use crate::events::Events;
 use crate::gptp::{Follower, POLL};
-use crate::talk::Talkers;
+use crate::microvm::MicroVms;
+use crate::talk::{Progress, Talkers};
 
 /// From the decision to talk until the first frame: the talker is then asleep in its first wait.
 const HEAD_START: Duration = Duration::from_millis(20);
 
+/// The same where microVMs talk: each of their agents must be told before.
+const HEAD_START_OF_MICROVMS: Duration = Duration::from_secs(1);
+
 /// How long dumpcap lets frames wait in the kernel's buffer: the read time-out it asks for.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
+
+const PANIC: &str = "a panic ends the guest by its hook, not here";
 
 /// How long frames may stay in the captures' buffers and on the way.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -27,17 +33,27 @@ pub fn run(
     scenario: &Scenario,
     talkers: &Talkers,
     daemons: &mut Daemons,
+    mut microvms: Option<&mut MicroVms>,
     captures: &[Capture],
     events: &Events,
 ) -> Result<u64> {
-    let start = clock::monotonic() + HEAD_START.as_nanos() as u64;
+    let head_start = if microvms.is_some() { HEAD_START_OF_MICROVMS } else { HEAD_START };
+    let start = clock::monotonic() + head_start.as_nanos() as u64;
+    if let Some(microvms) = &mut microvms {
+        microvms.tell_course(start, scenario)?;
+    }
     let sent = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| talkers.run(start));
+        let talking = scope.spawn(|| talkers.run(start as i64, &Progress::default()));
+        let living = microvms.as_deref_mut().map(|microvms| scope.spawn(|| microvms.live(start, scenario)));
         sample_until(start + scenario.duration.0, daemons)?;
-        talking.join().expect("a panic ends the guest by its hook, not here")
+        living.map_or(Ok(()), |living| living.join().expect(PANIC))?;
+        talking.join().expect(PANIC)
     })?;
     events.note(format!("{sent} frames sent"));
     wait_for_samples(scenario, &mut daemons.followers)?;
+    if let Some(microvms) = microvms {
+        microvms.wait_for_samples(least_samples(scenario))?;
+    }
     drain(scenario, captures)?;
     clock::sleep(on_the_way(scenario));
     events.note("the captures hold what they must");
@@ -56,9 +72,12 @@ fn sample_until(end: u64, daemons: &mut Daemons) -> Result<()> {
     Ok(())
 }
 
+fn least_samples(scenario: &Scenario) -> u32 {
+    scenario.expect.gptp.as_ref().map_or_else(defaults::min_samples, |gptp| gptp.min_samples)
+}
+
 fn wait_for_samples(scenario: &Scenario, followers: &mut [Follower]) -> Result<()> {
-    let least =
-        scenario.expect.gptp.as_ref().map_or_else(defaults::min_samples, |gptp| gptp.min_samples) as usize;
+    let least = least_samples(scenario) as usize;
     clock::wait_until(scenario.convergence_timeout.duration(), POLL, || {
         let mut missing = Vec::new();
         for follower in followers.iter_mut() {

@@ -23,9 +23,9 @@ nix::ioctl_none!(reseed, b'R', 0x07);
 /// Mixes the seed into the kernel's pool and reseeds from it (random(4)).
 ///
 /// The boot up to here is the same for every seed, so that a guest saved before serves them all.
-pub fn mix(seed: u64) -> Result<()> {
+pub fn mix(seed: &[u8]) -> Result<()> {
     let device = OpenOptions::new().write(true).open(DEVICE).with_context(|| format!("opening {DEVICE}"))?;
-    let pool = Pool { bits: 256, size: 32, bytes: Sha256::digest(seed.to_le_bytes()).into() };
+    let pool = Pool { bits: 256, size: 32, bytes: Sha256::digest(seed).into() };
     let fd = device.as_raw_fd();
     #[expect(unsafe_code, reason = "ioctl(2); the pointer is to a live value of the shape the call reads")]
     unsafe {

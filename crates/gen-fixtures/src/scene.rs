@@ -9,7 +9,7 @@ use crate::child;
 use crate::clock;
 use crate::events::Events;
 use crate::netns::Namespace;
-use crate::plan::{Batch, Plan};
+use crate::plan::{Batch, NodePlan, Plan};
 use crate::tools::{SOON, Tool, Tools};
 use crate::work;
 
@@ -36,13 +36,27 @@ impl Scene {
             .with_context(|| format!("building {}", plan.name))?;
         }
         events.note("links are up");
-        scene.wait_for_carrier(plan)?;
+        scene.wait_for_carrier(&plan.nodes)?;
         events.note("every port has carrier");
         for (node, plan) in scene.nodes.iter().zip(&plan.nodes) {
             node.enter(|| batch(tools, Tool::Tc, &plan.name, &plan.tc))
                 .with_context(|| format!("scheduling the ports of {}", plan.name))?;
         }
         Ok(scene)
+    }
+
+    /// Builds the one node that this machine is, whose interfaces have their ports' names already.
+    pub fn own(plan: &NodePlan, tools: &Tools) -> Result<Self> {
+        let scene = Self { nodes: vec![Namespace::own(&plan.name)?] };
+        batch(tools, Tool::Ip, &plan.name, &plan.ip)?;
+        scene.wait_for_carrier(std::slice::from_ref(plan))?;
+        batch(tools, Tool::Tc, &plan.name, &plan.tc)?;
+        Ok(scene)
+    }
+
+    /// Whether the node is here, and not in another machine.
+    pub fn has(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.name() == name)
     }
 
     /// A node's namespaces.
@@ -52,7 +66,8 @@ impl Scene {
     }
 
     /// Waits until the spanning tree has decided about every port: before it has, no frame of a stream passes.
-    pub fn wait_for_spanning_tree(&self, scenario: &Scenario, tools: &Tools, within: Duration) -> Result<()> {
+    pub fn wait_for_spanning_tree(&self, scenario: &Scenario, tools: &Tools) -> Result<()> {
+        let within = scenario.convergence_timeout.duration();
         let with_stp = |node: &&Node| node.bridge.as_ref().is_some_and(|bridge| bridge.stp);
         let argv = tools.command(Tool::Bridge, ["-j", "link", "show"]);
         for node in scenario.nodes.iter().filter(with_stp) {
@@ -68,8 +83,8 @@ impl Scene {
         Ok(())
     }
 
-    fn wait_for_carrier(&self, plan: &Plan) -> Result<()> {
-        for (node, plan) in self.nodes.iter().zip(&plan.nodes) {
+    fn wait_for_carrier(&self, plans: &[NodePlan]) -> Result<()> {
+        for (node, plan) in self.nodes.iter().zip(plans) {
             let ports: Vec<&str> = plan.ports.iter().map(String::as_str).collect();
             clock::wait_until(CARRIER, Duration::from_millis(2), || {
                 let waiting = node.without_carrier(&ports)?;
@@ -94,7 +109,7 @@ fn is_passing(port: &serde_json::Value) -> bool {
 
 /// Gives a list of commands to one of iproute2's tools, in one process; it stops at the first that fails and
 /// names its line.
-fn batch(tools: &Tools, tool: Tool, name: &str, commands: &Batch) -> Result<()> {
+pub fn batch(tools: &Tools, tool: Tool, name: &str, commands: &Batch) -> Result<()> {
     if commands.is_empty() {
         return Ok(());
     }

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use anyhow::{Context, Result};
 use fixture::scenario::{Scenario, Stream};
@@ -26,9 +28,25 @@ struct Talker<'a> {
     addresses: [u8; 12],
 }
 
-/// All streams. One thread sends for all of them, so their order is the same in every run.
+/// All streams of a scene; those of microVMs are of others. One thread sends for all of them, so their order is the
+/// same in every run.
 #[derive(Debug)]
 pub struct Talkers<'a>(Vec<Talker<'a>>);
+
+/// How far the streams are, for others to see while they run; and whether any more of them may begin.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// No frame is sent any more.
+    pub stopped: AtomicBool,
+    /// No stream begins; those that have go on.
+    pub draining: AtomicBool,
+    /// Streams that have begun and not ended.
+    pub begun: AtomicU32,
+    /// Streams that have neither begun nor passed.
+    pub waiting: AtomicU32,
+    /// Frames sent.
+    pub sent: AtomicU64,
+}
 
 impl<'a> Talkers<'a> {
     /// Opens a socket for each stream, in its talker's namespace. `late` is how much later than its offset each
@@ -46,24 +64,57 @@ impl<'a> Talkers<'a> {
             let offset = stream.offset.0 + late.0;
             Ok(Talker { stream, index: index as u32, offset, socket, addresses: addresses(to, from.mac) })
         };
-        scenario.streams.iter().zip(late).enumerate().map(open).collect::<Result<_>>().map(Self)
+        let is_here = |(_, (stream, _)): &(usize, (&Stream, &Nanos))| {
+            scenario.port(&stream.from).is_some_and(|(node, _)| scene.has(&node.name))
+        };
+        scenario
+            .streams
+            .iter()
+            .zip(late)
+            .enumerate()
+            .filter(is_here)
+            .map(open)
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
-    /// Sends every frame; `start` is on CLOCK_MONOTONIC. A frame that is late is sent at once.
-    pub fn run(&self, start: u64) -> Result<u64> {
-        let mut due: BinaryHeap<_> =
-            (self.0.iter().enumerate()).map(|(at, talker)| Reverse((start + talker.offset, at, 0))).collect();
-        let mut sent = 0;
+    /// Sends every frame whose time is still to come; `start` is on CLOCK_MONOTONIC, and negative if it was before the
+    /// clock began. A frame that has become late since is sent at once.
+    pub fn run(&self, start: i64, progress: &Progress) -> Result<u64> {
+        let Progress { stopped, draining, begun, waiting, sent } = progress;
+        let now = clock::monotonic() as i64;
+        let first = |(at, talker): (usize, &Talker<'_>)| {
+            let begin = start + talker.offset as i64;
+            let sequence = talker.stream.first_from(now - begin)?;
+            Some(Reverse((begin + talker.stream.period().0 as i64 * i64::from(sequence), at, sequence)))
+        };
+        let mut due: BinaryHeap<_> = self.0.iter().enumerate().filter_map(first).collect();
+        let mut has_begun = vec![false; self.0.len()];
+        waiting.store(due.len() as u32, SeqCst);
         while let Some(Reverse((time, at, sequence))) = due.pop() {
             let talker = &self.0[at];
-            clock::sleep_until(time);
-            talker.send(sequence).with_context(|| format!("frame {sequence} of {}", talker.stream.name))?;
-            sent += 1;
+            clock::sleep_until(time.max(0) as u64);
+            if stopped.load(SeqCst) {
+                break;
+            }
+            if !has_begun[at] && !draining.load(SeqCst) {
+                has_begun[at] = true;
+                begun.fetch_add(1, SeqCst);
+                waiting.fetch_sub(1, SeqCst);
+            }
+            if has_begun[at] {
+                talker
+                    .send(sequence)
+                    .with_context(|| format!("frame {sequence} of {}", talker.stream.name))?;
+                sent.fetch_add(1, SeqCst);
+            }
             if sequence + 1 < talker.stream.count {
-                due.push(Reverse((time + talker.stream.period().0, at, sequence + 1)));
+                due.push(Reverse((time + talker.stream.period().0 as i64, at, sequence + 1)));
+            } else {
+                (if has_begun[at] { begun } else { waiting }).fetch_sub(1, SeqCst);
             }
         }
-        Ok(sent)
+        Ok(sent.load(SeqCst))
     }
 }
 

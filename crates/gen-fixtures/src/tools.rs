@@ -54,6 +54,20 @@ impl Tool {
     }
 }
 
+/// The program of this name, if the guest has it: for what not every guest has.
+pub fn find_program(name: &str) -> Option<String> {
+    find_among(&folders(), name)
+}
+
+fn folders() -> String {
+    std::env::var("FIXTURE_VM_TOOLS").unwrap_or_else(|_| FOLDERS.into())
+}
+
+fn find_among(folders: &str, name: &str) -> Option<String> {
+    let place = folders.split(':').map(|dir| PathBuf::from(dir).join(name)).find(|path| path.is_file());
+    place.map(|path| path.to_string_lossy().into_owned())
+}
+
 /// Every tool's place.
 #[derive(Debug)]
 pub struct Tools(BTreeMap<Tool, String>);
@@ -61,19 +75,16 @@ pub struct Tools(BTreeMap<Tool, String>);
 impl Tools {
     /// Finds them all; the error names each that is missing and where it was searched.
     pub fn find() -> Result<Self> {
-        let folders = std::env::var("FIXTURE_VM_TOOLS").unwrap_or_else(|_| FOLDERS.into());
-        Self::find_in(&folders)
+        Self::find_in(&folders())
     }
 
-    fn find_in(folders: &str) -> Result<Self> {
-        let place = |tool: Tool| {
-            folders.split(':').map(|dir| PathBuf::from(dir).join(tool.name())).find(|path| path.is_file())
-        };
+    /// The same, in these folders, with `:` between them.
+    pub fn find_in(folders: &str) -> Result<Self> {
         let mut found = BTreeMap::new();
         let mut missing = Vec::new();
         for tool in Tool::ALL {
-            match place(tool) {
-                Some(path) => _ = found.insert(tool, path.to_string_lossy().into_owned()),
+            match find_among(folders, tool.name()) {
+                Some(path) => _ = found.insert(tool, path),
                 None => missing.push(tool.name()),
             }
         }

@@ -91,6 +91,7 @@ in
     };
     system = {
       build = of (types.attrsOf types.anything) { };
+      modulesTree = of types.package (import ./pkgs.nix).linuxPackages_latest.kernel;
       nssModules = of (types.listOf types.anything) [ ];
       stateVersion = mkOption { type = types.str; };
       switch.enable = flag true;

@@ -36,6 +36,7 @@ builtins.mapAttrs package {
   jq = "1.8";
   linuxptp = "4.4";
   lldpd = "1.0.19";
+  lz4 = "1.10";
   nixfmt = "1.2";
   qemu_kvm = "10.1";
   qemu_test = "10.1";
@@ -44,11 +45,23 @@ builtins.mapAttrs package {
   shellcheck = "0.11";
   toplevel = "26.05";
   wireshark-cli = "4.4";
+  xz = "5.8";
   zizmor = "1.20";
+  zstd = "1.5";
 }
 // {
   linuxPackages_latest.kernel = package "linux" "6.18";
   closureInfo = { rootPaths }: package "closure-info" (toString (builtins.length rootPaths));
+  # Fails where nixpkgs' own does: no modules are wanted of nothing.
+  makeModulesClosure =
+    {
+      kernel,
+      firmware,
+      rootModules,
+      allowMissing,
+    }:
+    assert kernel.type == "derivation" && firmware == [ ] && !allowMissing;
+    package "kernel-modules" (builtins.concatStringsSep "-" rootModules);
   mkShell = built;
   runCommand =
     name: environment: script:

@@ -92,6 +92,8 @@ in
         "ethtool"
         "firecracker"
         "qemu-system-x86_64"
+        "lz4"
+        "zstd"
       ] == [ ];
   }
   {
@@ -100,6 +102,12 @@ in
       lib.filter (
         path: !(lib.elem (builtins.dirOf path) (lib.splitString ":" unit.environment.FIXTURE_VM_TOOLS))
       ) (lib.attrValues config.fixtureGuest.tools) == [ ];
+  }
+  {
+    name = "the program is told what microVMs boot and share";
+    holds =
+      unit.environment.FIXTURE_VM_MICROVM == "${config.fixtureGuest.microvm}"
+      && unit.environment.FIXTURE_VM_STORE == config.fileSystems."/nix/store".device;
   }
   {
     name = "nothing waits for a network";

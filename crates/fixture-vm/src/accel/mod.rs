@@ -6,28 +6,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use fixture::scenario::Clock;
-use serde::{Deserialize, Serialize};
 
+use crate::qemu::accelerator::Accelerator;
 use crate::qemu::binary::Qemu;
-
-/// What runs the guest's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Accelerator {
-    /// The kernel's virtual machine.
-    Kvm,
-    /// QEMU's translator.
-    Tcg,
-}
-
-impl Accelerator {
-    /// As QEMU's `-accel` names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Tcg => "tcg",
-        }
-    }
-}
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -172,7 +172,15 @@ pub fn assemble(recipe: &Recipe, pool: &Pool, out: &Path, scratch: &Path, progre
     let mut modules = Modules::of_kernel(pool, &kernel.release)?;
     let boot = modules.in_order(recipe.kernel.boot_modules.iter().map(String::as_str), &[])?;
     let mut rest = Vec::new();
+    let mut on_demand = Vec::new();
     for group in &recipe.groups {
+        if group.on_demand {
+            let of_group = modules
+                .in_order(group.modules.iter().map(String::as_str), &[])
+                .with_context(|| format!("modules of the group {}", group.name))?;
+            on_demand.push((group.name.as_str(), of_group));
+            continue;
+        }
         let before = [boot.as_slice(), &rest].concat();
         let more = modules
             .in_order(group.modules.iter().map(String::as_str), &before)
@@ -181,7 +189,12 @@ pub fn assemble(recipe: &Recipe, pool: &Pool, out: &Path, scratch: &Path, progre
     }
 
     progress.step("writing the root file system");
-    let tree = Tree::build(recipe, pool, &modules.ready(&rest))?;
+    let mut tree = Tree::build(recipe, pool, &modules.ready(&rest))?;
+    for (group, names) in &on_demand {
+        tree.add_modules(group, &modules.ready(names));
+    }
+    // MicroVMs boot the same kernel.
+    tree.add_kernel(&kernel.vmlinux);
     let mkfs = Mkfs::unpack(&recipe.builder, pool, scratch.join("mkfs"))?;
     tree.write(&out.join(ROOT), &mkfs, scratch, progress)?;
 

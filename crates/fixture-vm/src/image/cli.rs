@@ -1,5 +1,6 @@
 //! `fixture-vm image`: build, list, show, collect, and the lock.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use super::recipe::Recipe;
 use super::update::{self, LOCK_FILE, RECIPE_FILE};
 use super::{Builder, Check, Image, Progress};
 use crate::interrupt::Interrupt;
+use crate::warm;
 
 /// Build and look after guest images
 #[derive(Debug, Args)]
@@ -35,7 +37,7 @@ enum Action {
         /// Folder of an image, or a digest (or its beginning) of a cached one; the last used one if absent
         image: Option<PathBuf>,
     },
-    /// Remove images that are neither in use nor among the last used, and downloads nothing needs
+    /// Remove images that are neither in use nor among the last used, their saved guests, and downloads nothing needs
     Gc {
         /// How many of the last used images stay
         #[arg(long, default_value_t = 2)]
@@ -173,6 +175,11 @@ fn collect(
             writeln!(out, "kept {}: a run is using it", image.dir.display())?;
         }
     }
+    let alive =
+        cache.list()?.into_iter().take(keep).filter_map(|image| Some(image.descriptor.ok()?.digest()));
+    let alive: BTreeSet<String> = alive.collect();
+    let freed = warm::Store::of(cache)?.remove_except(|image| alive.contains(image), dry_run)?;
+    writeln!(out, "{verb} {} MB of saved guests of other images", freed / 1_000_000)?;
     let sources = Builder::default().sources;
     for base in folders(&cache.bases())? {
         if !base.ends_with(sources.digest()) {

@@ -36,7 +36,7 @@ pub struct Kernel {
 
 /// Packages, files and modules that serve one purpose.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Group {
     /// What an error is told by; two groups may name the same package.
     pub name: String,
@@ -49,6 +49,10 @@ pub struct Group {
     /// Kernel modules for the root, without what they depend on.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Whether the guest program loads the modules when a scenario wants them, not at every boot. They are then
+    /// in a folder of the group's name, with all that they depend on.
+    #[serde(default)]
+    pub on_demand: bool,
 }
 
 /// A line of the guest's passwd and group files.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::deb::Content;
+use super::descriptor::VMLINUX;
 use super::modules::Ready;
 use super::pool::Pool;
 use super::progress::Progress;
@@ -18,8 +19,8 @@ use super::tool;
 /// Type of the file system, as mount(8) names it.
 pub const FSTYPE: &str = "erofs";
 
-/// Where the guest finds the modules that the initramfs does not hold.
-const MODULES_DIR: &str = "/usr/lib/fixture-vm/modules";
+/// Where the guest finds what was made for it: modules that the initramfs does not hold, and the kernel.
+const OWN_DIR: &str = "/usr/lib/fixture-vm";
 
 /// An NVDIMM's size must be a multiple of the alignment that the guest kernel uses for it.
 const NVDIMM_ALIGNMENT: u64 = 2 << 20;
@@ -48,13 +49,24 @@ impl Tree {
         for name in ["bin", "sbin", "lib", "lib64"] {
             tree.insert(format!("/{name}"), Content::Link { target: format!("usr/{name}") });
         }
-        for (name, text) in module_files(modules) {
-            tree.insert(format!("{MODULES_DIR}/{name}"), text);
-        }
+        tree.add_modules("modules", modules);
         tree.insert("/etc/passwd".into(), text_file(passwd(&recipe.accounts)));
         tree.insert("/etc/group".into(), text_file(group(&recipe.accounts)));
         tree.directories.extend(recipe.directories.iter().cloned());
         Ok(tree)
+    }
+
+    /// Adds modules with their order, in a folder of their own.
+    pub fn add_modules(&mut self, folder: &str, modules: &[Ready<'_>]) {
+        for (name, content) in module_files(modules) {
+            self.insert(format!("{OWN_DIR}/{folder}/{name}"), content);
+        }
+    }
+
+    /// Adds the kernel itself.
+    pub fn add_kernel(&mut self, vmlinux: &[u8]) {
+        let content = Content::File { mode: 0o644, data: vmlinux.to_vec() };
+        self.insert(format!("{OWN_DIR}/{VMLINUX}"), content);
     }
 
     fn insert(&mut self, path: String, content: Content) {

@@ -7,16 +7,29 @@ use fixture::contract::{handover, input};
 use fixture::scenario::Clock;
 use serde::{Deserialize, Serialize};
 
-use crate::accel::Accelerator;
+use super::accelerator::Accelerator;
 
 /// The file descriptor under which QEMU finds its end of the monitor's socket.
 pub const MONITOR_FD: i32 = 3;
 
+/// Where QEMU finds its ends of the serial ports' sockets, if they are [`Ports::Sockets`].
+pub const PORT_FDS: [i32; 2] = [4, 5];
+
 /// The name of the drive that saved guests are in.
 const SAVED_DRIVE: &str = "saved";
 
-/// The name a guest is saved under: it is ready for the scenario.
-pub const SAVED_AS: &str = "ready";
+/// The name a guest is saved under.
+pub const SAVED_AS: &str = "saved";
+
+/// The processor of a guest with microVMs: TCG translates SVM with nested paging (and no VMX), so that the
+/// guest's own KVM runs them. The state of QEMU's random numbers is not in a saved guest, so RDRAND and RDSEED would
+/// give one that is continued other numbers than a cold boot. What TCG lacks of the model is left out of it, lest QEMU
+/// warn of each.
+const NESTING_MODEL: &str =
+    "EPYC,+svm,-rdrand,-rdseed,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec,-umip";
+
+/// The name a guest is saved under at its end, to be looked into.
+pub const KEPT_AS: &str = "kept";
 
 /// When the guest's real-time clock begins on the virtual clock.
 const EPOCH: &str = "2026-01-01T00:00:00";
@@ -36,6 +49,8 @@ pub struct Machine {
     pub cmdline: String,
     /// Size of the root's image in bytes.
     pub root_size: u64,
+    /// Whether the guest runs microVMs.
+    pub microvms: bool,
     /// A fault for the guest to run into, as tests ask for it.
     pub fault: Option<String>,
 }
@@ -55,8 +70,10 @@ pub struct Files {
     pub console: PathBuf,
     /// Where the second serial port is written.
     pub events: PathBuf,
-    /// The scenario for fw_cfg.
-    pub scenario: PathBuf,
+    /// The network for fw_cfg.
+    pub network: PathBuf,
+    /// The course for fw_cfg.
+    pub course: PathBuf,
     /// The nonce for fw_cfg.
     pub nonce: PathBuf,
     /// The folder shared over 9p.
@@ -65,6 +82,19 @@ pub struct Files {
     pub saved: Option<Saved>,
     /// What becomes of the log of everything that reaches the guest; the virtual clock only.
     pub log: Log,
+    /// Where the serial ports lead.
+    pub ports: Ports,
+}
+
+/// Where the two serial ports lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ports {
+    /// Into [`Files::console`] and [`Files::events`]: written as the guest writes, so they disturb no clock.
+    #[default]
+    Files,
+    /// To sockets that QEMU is given as [`PORT_FDS`], for someone to talk with the guest. Idle time then passes as
+    /// it does for people.
+    Sockets,
 }
 
 /// QEMU's log of a run, from which it can run again instruction by instruction.
@@ -90,10 +120,13 @@ const SAVED_AT_START: &str = "start";
 /// A qcow2 file for a saved guest. The guest does not see it.
 #[derive(Debug, Clone)]
 pub struct Saved {
-    /// The file.
+    /// The file that QEMU writes to.
     pub disk: PathBuf,
-    /// Whether a guest is in it, to be continued.
-    pub resume: bool,
+    /// The file with the guest in it, if `disk` is an empty overlay over its bytes: QEMU writes to the disk that it
+    /// reads a guest from, and what it writes is gone with the run.
+    pub over: Option<PathBuf>,
+    /// The name of the guest in it that is to be continued.
+    pub resume: Option<&'static str>,
 }
 
 impl Files {
@@ -107,11 +140,13 @@ impl Files {
             root: name("root"),
             console: name("console"),
             events: name("events"),
-            scenario: name("scenario"),
+            network: name("network"),
+            course: name("course"),
             nonce: name("nonce"),
             share: name("share"),
             saved: None,
             log: Log::Discarded,
+            ports: Ports::Files,
         }
     }
 }
@@ -124,38 +159,59 @@ pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     let panic = if let Log::Replayed { .. } = files.log { "none" } else { "pause" };
     args.words(&format!("-action panic={panic}"));
     args.words("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    processor_and_clock(machine, &files.log, &mut args);
+    processor_and_clock(machine, files, &mut args);
     boot(machine, files, &mut args);
     root(machine, files, &mut args);
-    // Serial ports backed by files are written as the guest writes, so they disturb no clock. What a saved
-    // guest had written is there already.
-    args.option("-chardev", "file,id=console,append=on,path=", &files.console, "");
-    args.option("-chardev", "file,id=events,append=on,path=", &files.events, "");
+    match files.ports {
+        // What a saved guest had written is there already.
+        Ports::Files => {
+            args.option("-chardev", "file,id=console,append=on,path=", &files.console, "");
+            args.option("-chardev", "file,id=events,append=on,path=", &files.events, "");
+        }
+        Ports::Sockets => {
+            let [console, events] = PORT_FDS;
+            args.words(&format!(
+                "-chardev socket,id=console,fd={console} -chardev socket,id=events,fd={events}"
+            ));
+        }
+    }
     args.words("-serial chardev:console -serial chardev:events");
     args.words(&format!("-chardev socket,id=qmp,fd={MONITOR_FD} -mon chardev=qmp,mode=control"));
     args.words("-device pvpanic");
-    args.option("-fw_cfg", &format!("name={},file=", input::SCENARIO_KEY), &files.scenario, "");
+    args.option("-fw_cfg", &format!("name={},file=", input::NETWORK_KEY), &files.network, "");
+    args.option("-fw_cfg", &format!("name={},file=", input::COURSE_KEY), &files.course, "");
     args.option("-fw_cfg", &format!("name={},file=", input::NONCE_KEY), &files.nonce, "");
     args.option("-fsdev", "local,id=share,security_model=none,multidevs=remap,path=", &files.share, "");
     args.words(&format!("-device virtio-9p-pci,fsdev=share,mount_tag={}", handover::SHARE_TAG));
     if let Some(saved) = &files.saved {
         // What is lost in a crash of the host is made again.
-        let before = format!("if=none,id={SAVED_DRIVE},format=qcow2,cache=unsafe,file=");
-        args.option("-drive", &before, &saved.disk, "");
-        if saved.resume {
-            args.words(&format!("-loadvm {SAVED_AS}"));
+        let drive = format!("if=none,id={SAVED_DRIVE},format=qcow2,cache=unsafe,");
+        match &saved.over {
+            None => args.option("-drive", &(drive + "file="), &saved.disk, ""),
+            Some(saved_in) => {
+                let before = drive + "file.driver=qcow2,file.file.driver=file,file.file.filename=";
+                args.option("-drive", &before, &saved.disk, "");
+                args.more(
+                    ",file.backing.driver=raw,file.backing.file.driver=file,file.backing.file.filename=",
+                    saved_in,
+                );
+            }
+        }
+        if let Some(name) = saved.resume {
+            args.words(&format!("-loadvm {name}"));
         }
     }
     args.0
 }
 
-fn processor_and_clock(machine: &Machine, log: &Log, args: &mut Arguments) {
+fn processor_and_clock(machine: &Machine, files: &Files, args: &mut Arguments) {
     let nvdimm = if machine.clock == Clock::Virtual { ",nvdimm=on" } else { "" };
     args.words(&format!("-M q35,smm=off,usb=off,sata=off{nvdimm}"));
     args.words(&format!("-smp {} -accel {}", machine.cpus, machine.accelerator.name()));
     match machine.accelerator {
         Accelerator::Kvm => args.words("-cpu host"),
         // A named model: `max` would change with QEMU and `host` with the machine.
+        Accelerator::Tcg if machine.microvms => args.words(&format!("-cpu {NESTING_MODEL}")),
         Accelerator::Tcg => args.words("-cpu qemu64"),
     }
     match machine.clock {
@@ -163,7 +219,7 @@ fn processor_and_clock(machine: &Machine, log: &Log, args: &mut Arguments) {
         Clock::Virtual => {
             let most = u64::from(machine.memory_mib) + machine.root_size.div_ceil(1 << 20);
             args.words(&format!("-m {}M,slots=1,maxmem={most}M", machine.memory_mib));
-            count_instructions(log, args);
+            count_instructions(files, args);
             // The seed of the run comes with the scenario: up to there all runs of an image are one.
             args.words(&format!("-rtc base={EPOCH},clock=vm -seed 1"));
         }
@@ -171,10 +227,11 @@ fn processor_and_clock(machine: &Machine, log: &Log, args: &mut Arguments) {
 }
 
 /// Recording holds the lock that makes an idle guest's clock exact, whether the log itself is kept or not.
-fn count_instructions(log: &Log, args: &mut Arguments) {
-    let option = |mode: &str| format!("shift=0,sleep=off,rr={mode},rrfile=");
+fn count_instructions(files: &Files, args: &mut Arguments) {
+    let sleep = if files.ports == Ports::Sockets { "on" } else { "off" };
+    let option = |mode: &str| format!("shift=0,sleep={sleep},rr={mode},rrfile=");
     let snapshot = format!(",rrsnapshot={SAVED_AT_START}");
-    match log {
+    match &files.log {
         Log::Discarded => args.option("-icount", &option("record"), Path::new("/dev/null"), ""),
         Log::Kept(log) => args.option("-icount", &option("record"), log, &snapshot),
         Log::Replayed { log, debugger } => {
@@ -198,6 +255,10 @@ fn boot(machine: &Machine, files: &Files, args: &mut Arguments) {
     if machine.accelerator == Accelerator::Tcg && machine.cpus == 1 {
         // Calibrating the local APIC's timer and watching the TSC cost half of a boot; the HPET is as exact.
         cmdline += " nolapic_timer tsc=reliable";
+    }
+    if machine.microvms && machine.accelerator == Accelerator::Tcg {
+        // A translated processor leaks nothing, and each exit of a microVM would pay for the precautions.
+        cmdline += " mitigations=off";
     }
     if let Some(fault) = &machine.fault {
         cmdline += &format!(" fixture.fault={fault}");
@@ -238,6 +299,14 @@ impl Arguments {
         value.push(after);
         self.0.extend([flag.into(), value]);
     }
+
+    /// Another path in the last option.
+    fn more(&mut self, before: &str, path: &Path) {
+        if let Some(option) = self.0.last_mut() {
+            option.push(before);
+            option.push(doubled_commas(path.as_os_str()));
+        }
+    }
 }
 
 fn doubled_commas(text: &OsStr) -> OsString {
@@ -247,92 +316,4 @@ fn doubled_commas(text: &OsStr) -> OsString {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn machine(clock: Clock) -> Machine {
-        Machine {
-            clock,
-            accelerator: Accelerator::Tcg,
-            memory_mib: 512,
-            cpus: 1,
-            cmdline: "quiet fixture.rootfstype=erofs".into(),
-            root_size: 32 << 20,
-            fault: None,
-        }
-    }
-
-    /// One option a line.
-    fn shown(args: &[OsString]) -> String {
-        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-        words.join(" ").replace(" -", "\n-")
-    }
-
-    #[test]
-    fn the_virtual_clock_lets_nothing_asynchronous_in() {
-        insta::assert_snapshot!(shown(&arguments(&machine(Clock::Virtual), &Files::named())));
-    }
-
-    #[test]
-    fn the_real_clock_has_a_disk_with_an_overlay() {
-        insta::assert_snapshot!(shown(&arguments(&machine(Clock::Real), &Files::named())));
-    }
-
-    #[test]
-    fn a_saved_guest_is_continued_on_the_same_machine() {
-        let saved =
-            |resume| Files { saved: Some(Saved { disk: "<saved>".into(), resume }), ..Files::named() };
-        let cold = arguments(&machine(Clock::Virtual), &Files::named());
-        let saving = arguments(&machine(Clock::Virtual), &saved(false));
-        let warm = arguments(&machine(Clock::Virtual), &saved(true));
-        assert!(saving.starts_with(&cold) && warm.starts_with(&saving));
-        insta::assert_snapshot!(shown(&warm[cold.len()..]));
-    }
-
-    #[test]
-    fn a_replay_differs_in_the_log_alone() {
-        let saved = Some(Saved { disk: "<saved>".into(), resume: false });
-        let with = |log| {
-            shown(&arguments(
-                &machine(Clock::Virtual),
-                &Files { saved: saved.clone(), log, ..Files::named() },
-            ))
-        };
-        let kept = with(Log::Kept("<log>".into()));
-        let replayed =
-            with(Log::Replayed { log: "<log>".into(), debugger: Some("unix:<gdb>,server=on".into()) });
-        let only = |of: &str, in_other: &str| {
-            of.lines()
-                .filter(|line| !in_other.lines().any(|other| other == *line))
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
-        insta::assert_snapshot!(format!("{}\n\n{}", only(&kept, &replayed), only(&replayed, &kept)));
-    }
-
-    #[test]
-    fn every_device_of_the_virtual_clock_is_known_to_be_synchronous_or_unused_until_the_hand_over() {
-        let words = arguments(&machine(Clock::Virtual), &Files::named());
-        let after = |flag: &'static str| {
-            words
-                .windows(2)
-                .filter(move |pair| pair[0] == flag)
-                .map(|pair| pair[1].to_string_lossy().into_owned())
-        };
-        let devices: Vec<_> =
-            after("-device").map(|words| words.split(',').next().unwrap().to_owned()).collect();
-        assert_eq!(devices, ["nvdimm", "pvpanic", "virtio-9p-pci"].map(String::from).to_vec());
-        for flag in ["-netdev", "-nic", "-drive", "-blockdev", "-monitor"] {
-            assert_eq!(after(flag).next(), None);
-        }
-        assert!(after("-chardev").all(|words| words.starts_with("file,") || words.contains("id=qmp")));
-    }
-
-    #[test]
-    fn commas_in_paths_stay_in_paths() {
-        let files = Files { share: "/a,b/share, of one".into(), ..Files::named() };
-        let args = arguments(&machine(Clock::Real), &files);
-        let share = args.iter().find(|arg| arg.to_string_lossy().contains("/a")).unwrap();
-        assert!(share.to_string_lossy().ends_with("path=/a,,b/share,, of one"), "{share:?}");
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! QEMU: its arguments as a pure function of the machine, its process as a guard, its monitor.
 
+pub mod accelerator;
 pub mod args;
 pub mod binary;
 pub mod identity;

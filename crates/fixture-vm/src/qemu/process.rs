@@ -2,17 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{Pid, dup2_raw};
 
-use super::args::{MONITOR_FD, SAVED_AS};
+use super::args::{MONITOR_FD, PORT_FDS};
 use super::monitor::{Monitor, Notice};
 use crate::child::{self, Process};
 
@@ -22,31 +22,47 @@ pub struct Running {
     process: Process,
     monitor: Option<Monitor>,
     stderr: PathBuf,
+    started: Instant,
 }
 
 impl Running {
     /// Starts QEMU; its standard error goes to a file.
     pub fn start(qemu: &Path, args: &[OsString], stderr: &Path) -> Result<Self> {
+        Self::start_with(qemu, args, stderr, Vec::new())
+    }
+
+    /// The same, with the other ends of the sockets that serial ports lead to.
+    pub fn start_with(qemu: &Path, args: &[OsString], stderr: &Path, ports: Vec<UnixStream>) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().context("making the monitor's socket")?;
         let mut command = child::command(qemu);
         command.args(args).stdout(std::process::Stdio::null());
         command.stderr(File::create(stderr).with_context(|| format!("making {}", stderr.display()))?);
-        let fd = theirs.as_raw_fd();
+        let ends = std::iter::once(theirs).chain(ports);
+        // Beyond all targets, so that none takes the place of a source.
+        let above = |end: UnixStream| fcntl(end, FcntlArg::F_DUPFD_CLOEXEC(16)).context("moving a socket");
+        let ends = ends.map(above).collect::<Result<Vec<_>>>()?;
+        let targets: Vec<i32> = std::iter::once(MONITOR_FD).chain(PORT_FDS).collect();
+        let pairs: Vec<(i32, i32)> = ends.iter().copied().zip(targets).collect();
         #[expect(
             unsafe_code,
             reason = "pre_exec is unsafe; dup2(2) is async-signal-safe and its target is the child's"
         )]
         unsafe {
             command.pre_exec(move || {
-                let kept = dup2_raw(std::os::fd::BorrowedFd::borrow_raw(fd), MONITOR_FD)?;
-                // Open for QEMU until it ends.
-                let _: i32 = std::os::fd::IntoRawFd::into_raw_fd(kept);
+                for (end, target) in &pairs {
+                    let kept = dup2_raw(std::os::fd::BorrowedFd::borrow_raw(*end), *target)?;
+                    // Open for QEMU until it ends.
+                    let _: i32 = std::os::fd::IntoRawFd::into_raw_fd(kept);
+                }
                 Ok(())
             });
         }
-        let process = Process::spawn(command)?;
-        drop(theirs);
-        Ok(Self { process, monitor: Monitor::greet(ours)?, stderr: stderr.into() })
+        let started = Instant::now();
+        let process = Process::spawn(command);
+        for end in ends {
+            nix::unistd::close(end).context("closing QEMU's end of a socket")?;
+        }
+        Ok(Self { process: process?, monitor: Monitor::greet(ours)?, stderr: stderr.into(), started })
     }
 
     /// The process id.
@@ -74,9 +90,9 @@ impl Running {
         self.monitor()?.stop()
     }
 
-    /// Saves the paused guest into the drive it was given for that.
-    pub fn save(&mut self) -> Result<()> {
-        self.monitor()?.save(SAVED_AS)
+    /// Saves the paused guest under a name into the drive it was given for that.
+    pub fn save(&mut self, name: &str) -> Result<()> {
+        self.monitor()?.save(name)
     }
 
     /// How many instructions the guest has executed.
@@ -96,6 +112,11 @@ impl Running {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.process.wait(Duration::ZERO)
+    }
+
+    /// How long ago it was started, in nanoseconds.
+    pub fn ran_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// What it said on standard error.
@@ -119,10 +140,10 @@ pub fn overlay(qemu_img: &Path, base: &Path, at: &Path) -> Result<()> {
     create(command).with_context(|| format!("making the overlay over {}", base.display()))
 }
 
-/// Makes an empty disk for a guest to be saved into; its size is of no matter to what is saved.
-pub fn empty_disk(qemu_img: &Path, at: &Path) -> Result<()> {
+/// Makes an empty disk of so many bytes, for a guest to be saved into or over one that was saved.
+pub fn empty_disk(qemu_img: &Path, at: &Path, size: u64) -> Result<()> {
     let mut command = child::command(qemu_img);
-    command.args(["create", "-q", "-f", "qcow2"]).arg(at).arg("64K");
+    command.args(["create", "-q", "-f", "qcow2"]).arg(at).arg(size.to_string());
     create(command).context("making a disk for the saved guest")
 }
 

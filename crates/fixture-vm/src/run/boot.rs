@@ -1,4 +1,4 @@
-//! From QEMU's start to the guest's power-off: cold, recorded, or from a saved guest, which a cold boot leaves.
+//! From QEMU's start to the guest's power-off: cold, recorded, or from a saved guest, which an earlier run left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,27 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fixture::contract::event::HOLD_NS;
 use fixture::contract::manifest::Closure;
+use fixture::scenario::Clock;
 
 use super::Prepared;
-use super::events::{EventLog, Stage};
+use super::events::{EventLog, HostEvent, QemuEvent, Stage};
 use super::folder::RunFolder;
 use super::plan::Plan;
-use super::recording::Recording;
-use super::watch::Watch;
+use super::recording::{About, Recording};
+use super::watch::{Milestone, Watch};
+use crate::cli::Keep;
 use crate::digest;
+use crate::exit::TimedOut;
 use crate::image::Cache;
 use crate::interrupt::Interrupt;
+use crate::kept;
 use crate::qemu::args::{self, Files, Log, Saved};
 use crate::qemu::binary;
 use crate::qemu::process::{self, Running};
-use crate::warm::{Said, Store};
+use crate::warm::{Need, Said, Store, Taken};
+
+/// Size in bytes of a disk that is only there for a guest to be saved in: of no matter to what is saved.
+const SMALLEST: u64 = 64 << 10;
 
 /// How long a guest that is about to be saved goes on at a time.
 const SLICE: Duration = Duration::from_millis(5);
@@ -38,23 +45,43 @@ pub fn boot(
     if plan.record {
         return site.recorded(log);
     }
-    if !plan.warm {
-        site.cold(None, Log::Discarded, log)?;
-        return Ok(());
-    }
-    let warm = Warm::of(prepared, folder)?;
-    if warm.take()? {
-        let saved = Saved { disk: warm.disk.clone(), resume: true };
-        match site.start(Some(saved), Log::Discarded) {
-            Ok(running) => return site.continued(running, log),
-            // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
-            Err(error) => warm.discard(&error)?,
+    let Some(furthest) = plan.warm else {
+        let disk = (plan.keep != Keep::None).then(|| site.disk());
+        return site.cold(disk.as_deref(), None, Log::Discarded, log).map(drop);
+    };
+    let store = Store::of(&Cache::of_user()?)?;
+    // A guest that may be kept is saved in its disk once more.
+    let kept = if plan.keep == Keep::None { Need::ToContinue } else { Need::Whole };
+    let converged = (furthest == Milestone::Converged).then(|| site.place(furthest)).transpose()?;
+    if let Some(place) = &converged {
+        if let Some(running) = site.take(&store, place, kept, log)? {
+            return site.continued(running, place.at, None, log).map(drop);
         }
     }
-    if let Some(said) = site.cold(Some(&warm.disk), Log::Discarded, log)? {
-        warm.add(&said);
+    // Saved for later runs only where an earlier one had this network: most networks never come again.
+    let place = match converged {
+        Some(place) if store.was_wanted(&place.key)? => Some(place),
+        _ => None,
+    };
+    let booted = site.place(Milestone::Ready)?;
+    let need = if place.is_some() { Need::Whole } else { kept };
+    if let Some(running) = site.take(&store, &booted, need, log)? {
+        let said = site.continued(running, booted.at, place.as_ref(), log)?;
+        if let (Some(place), Some(said)) = (place, said) {
+            site.add(&store, &place, &said);
+        }
+        return Ok(());
+    }
+    if let Some(said) = site.cold(Some(&site.disk()), Some(booted.at), Log::Discarded, log)? {
+        site.add(&store, &booted, &said);
     }
     Ok(())
+}
+
+/// Where a guest is saved, and under which name it is kept.
+struct Place {
+    at: Milestone,
+    key: String,
 }
 
 /// What a boot is given.
@@ -66,81 +93,166 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// From power-on. Where there is a place for it, the guest is saved when it is ready; gives what it had
-    /// written by then.
-    fn cold(&self, saved: Option<&Path>, qemu_log: Log, log: &mut EventLog) -> Result<Option<Said>> {
+    /// From power-on, with a disk that the guest can be saved in, and the milestone at which it is; gives what it
+    /// had written by then, unless it is kept as it was at its end.
+    fn cold(
+        &self,
+        disk: Option<&Path>,
+        save_at: Option<Milestone>,
+        qemu_log: Log,
+        log: &mut EventLog,
+    ) -> Result<Option<Said>> {
         let files = &self.prepared.files;
         for file in [&files.console, &files.events] {
             fs::write(file, "").with_context(|| format!("making {}", file.display()))?;
         }
-        if let Some(disk) = saved {
-            process::empty_disk(&binary::qemu_img()?, disk)?;
+        if let Some(disk) = disk {
+            process::empty_disk(&binary::qemu_img()?, disk, SMALLEST)?;
         }
-        let drive = saved.map(|disk| Saved { disk: disk.to_owned(), resume: false });
-        let mut running = self.start(drive, qemu_log)?;
+        let drive = disk.map(|disk| Saved { disk: disk.to_owned(), over: None, resume: None });
+        let mut running = self.start(drive, qemu_log, log)?;
         let mut watch = self.watch()?;
-        watch.until_ready(&mut running, log)?;
+        watch.until(Milestone::Ready, &mut running, log)?;
         log.done("")?;
-        let said = match saved {
-            Some(_) => self.save(&mut running, &mut watch, log)?,
+        let said = match save_at {
+            Some(at) => self.save(at, &mut running, &mut watch, log)?,
             None => None,
         };
-        self.finish(running, watch, log)?;
-        Ok(said)
+        watch.scenario_begins();
+        let watched = self
+            .converge(&mut running, &mut watch, log)
+            .and_then(|()| self.hand_over(&mut running, &mut watch, log));
+        let kept = self.finish(running, &watch, watched, log)?;
+        Ok(said.filter(|_| !kept))
     }
 
     /// From power-on, with all that a replay needs kept; most of all for a run that fails.
     fn recorded(&self, log: &mut EventLog) -> Result<()> {
         let recording = Recording::begin(self.folder.path())?;
-        let booted = self.cold(Some(&recording.snapshots()), Log::Kept(recording.log()), log);
+        let booted =
+            self.cold(Some(&recording.snapshots()), Some(Milestone::Ready), Log::Kept(recording.log()), log);
         recording.keep(self.prepared, &self.plan.target.recording())?;
         booted?;
         Ok(())
     }
 
-    /// From where a saved guest was ready.
-    fn continued(&self, running: Running, log: &mut EventLog) -> Result<()> {
-        let watch = self.watch()?;
-        log.done("continued from a saved guest")?;
-        self.finish(running, watch, log)
+    /// From where a saved guest held. Where there is a place for it, it is saved again when its network has
+    /// converged; gives what it had written by then, unless it is kept as it was at its end.
+    fn continued(
+        &self,
+        mut running: Running,
+        at: Milestone,
+        place: Option<&Place>,
+        log: &mut EventLog,
+    ) -> Result<Option<Said>> {
+        let mut watch = self.watch()?;
+        watch.scenario_begins();
+        let mut said = None;
+        let mut go_on = || -> Result<()> {
+            match at {
+                Milestone::Converged => log.done("continued from a guest whose network had converged")?,
+                Milestone::Ready => {
+                    log.done("continued from a saved guest")?;
+                    self.converge(&mut running, &mut watch, log)?;
+                }
+            }
+            if let Some(place) = place {
+                said = self.save(place.at, &mut running, &mut watch, log)?;
+            }
+            self.hand_over(&mut running, &mut watch, log)
+        };
+        let watched = go_on();
+        let kept = self.finish(running, &watch, watched, log)?;
+        Ok(said.filter(|_| !kept))
     }
 
-    /// From the scenario to the end of QEMU.
-    fn finish(&self, mut running: Running, mut watch: Watch, log: &mut EventLog) -> Result<()> {
-        log.begin(Stage::Scenario)?;
-        let watched = watch.until_handed_over(&mut running, log);
-        // Ended before anything else is looked at, so that nothing writes to the share any more.
-        running.end()?;
-        watched?;
+    /// From the network read to its convergence.
+    fn converge(&self, running: &mut Running, watch: &mut Watch, log: &mut EventLog) -> Result<()> {
+        log.begin(Stage::Network)?;
+        watch.until(Milestone::Converged, running, log)?;
         log.done("")
     }
 
-    /// Saves the guest where it waits; nothing if it was too quick for a busy host.
-    fn save(&self, running: &mut Running, watch: &mut Watch, log: &mut EventLog) -> Result<Option<Said>> {
-        log.begin(Stage::Save)?;
-        running.stop()?;
-        let mut said = self.save_if_ready(running, watch, log)?;
-        if said.is_some() && self.go_on_in_hold(running, watch, log)? {
-            said = self.save_if_ready(running, watch, log)?;
-        }
-        running.resume()?;
-        log.done(match said {
-            Some(_) => "the guest as it was ready",
-            None => "not saved, the guest was quicker; a later run tries again",
-        })?;
-        Ok(said)
+    /// From the network's convergence to the guest's last word.
+    fn hand_over(&self, running: &mut Running, watch: &mut Watch, log: &mut EventLog) -> Result<()> {
+        log.begin(Stage::Scenario)?;
+        watch.until_handed_over(running, log)
     }
 
-    fn save_if_ready(
+    /// The end of QEMU, whatever the guest came to; tells whether the guest is kept.
+    fn finish(
         &self,
+        mut running: Running,
+        watch: &Watch,
+        watched: Result<()>,
+        log: &mut EventLog,
+    ) -> Result<bool> {
+        let kept = self.is_kept(&watched, watch);
+        let saved = kept.then(|| running.stop().and_then(|()| running.save(args::KEPT_AS)));
+        // Ended before anything else is looked at, so that nothing writes to the share any more.
+        let status = running.end()?;
+        log.qemu(QemuEvent::Ended { status: status.to_string(), ran_ns: running.ran_ns() })?;
+        if let Some(saved) = saved {
+            let run = log.run_id().map_or_else(|| self.folder.id(), str::to_owned);
+            log.host(match saved.and_then(|()| self.keep(&run)) {
+                Ok(()) => HostEvent::Kept { run },
+                Err(error) => HostEvent::NotKept { message: format!("{error:#}") },
+            })?;
+        }
+        watched?;
+        log.done("")?;
+        Ok(kept)
+    }
+
+    /// Whether the guest is one that was asked for, and one that a shell can be had of.
+    fn is_kept(&self, watched: &Result<()>, watch: &Watch) -> bool {
+        match watched {
+            Ok(()) => self.plan.keep == Keep::All && watch.is_held(),
+            Err(error) => self.plan.keep != Keep::None && (watch.is_held() || error.is::<TimedOut>()),
+        }
+    }
+
+    fn keep(&self, run: &str) -> Result<()> {
+        let overlay = Some(self.prepared.files.root.as_path());
+        let overlay = overlay.filter(|_| self.prepared.machine.clock == Clock::Real);
+        kept::Store::of_user()?.keep(run, &self.disk(), overlay, &About::of(self.prepared))
+    }
+
+    /// Saves the guest where it holds; nothing if it was too quick for a busy host.
+    fn save(
+        &self,
+        at: Milestone,
         running: &mut Running,
         watch: &mut Watch,
         log: &mut EventLog,
     ) -> Result<Option<Said>> {
-        if !watch.is_still_ready(log)? {
+        log.begin(Stage::Save)?;
+        running.stop()?;
+        let mut said = self.save_if_it_holds(at, running, watch, log)?;
+        if said.is_some() && self.go_on_in_hold(at, running, watch, log)? {
+            said = self.save_if_it_holds(at, running, watch, log)?;
+        }
+        running.resume()?;
+        log.done(match (&said, at) {
+            (Some(_), Milestone::Ready) => "the guest as it was ready",
+            (Some(_), Milestone::Converged) => "the guest as its network had converged",
+            (None, _) => "not saved, the guest was quicker; a later run tries again",
+        })?;
+        Ok(said)
+    }
+
+    fn save_if_it_holds(
+        &self,
+        at: Milestone,
+        running: &mut Running,
+        watch: &mut Watch,
+        log: &mut EventLog,
+    ) -> Result<Option<Said>> {
+        if !watch.still_holds(at, log)? {
             return Ok(None);
         }
-        running.save()?;
+        running.save(args::SAVED_AS)?;
+        log.qemu(QemuEvent::Saved)?;
         let files = &self.prepared.files;
         let read = |file| fs::read(file).context("reading what the guest has written");
         Ok(Some(Said { console: read(&files.console)?, events: read(&files.events)? }))
@@ -148,7 +260,13 @@ impl Site<'_> {
 
     /// Lets the stopped guest go on through most of its hold, which whoever continues it has to sit out. False
     /// if it went too far to be saved again; then it stays saved where it was.
-    fn go_on_in_hold(&self, running: &mut Running, watch: &mut Watch, log: &mut EventLog) -> Result<bool> {
+    fn go_on_in_hold(
+        &self,
+        at: Milestone,
+        running: &mut Running,
+        watch: &mut Watch,
+        log: &mut EventLog,
+    ) -> Result<bool> {
         // On this clock an instruction takes a nanosecond.
         let until = running.instructions()? + HOLD_NS * 9 / 10;
         while running.instructions()? < until {
@@ -156,21 +274,23 @@ impl Site<'_> {
             running.resume()?;
             std::thread::sleep(SLICE);
             running.stop()?;
-            if !watch.is_still_ready(log)? {
+            if !watch.still_holds(at, log)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn start(&self, saved: Option<Saved>, log: Log) -> Result<Running> {
+    fn start(&self, saved: Option<Saved>, qemu_log: Log, log: &mut EventLog) -> Result<Running> {
         let Prepared { qemu, machine, files, .. } = self.prepared;
-        let arguments = args::arguments(machine, &Files { saved, log, ..files.clone() });
+        let continued = saved.as_ref().is_some_and(|saved| saved.resume.is_some());
+        let arguments = args::arguments(machine, &Files { saved, log: qemu_log, ..files.clone() });
         let mut running = Running::start(&qemu.path, &arguments, &self.folder.path().join("qemu.stderr"))?;
         self.folder.note_qemu(running.pid())?;
         if let Some(status) = running.ended()? {
             bail!("QEMU ended as it started ({status}): {}", running.stderr());
         }
+        log.qemu(QemuEvent::Started { pid: running.pid().as_raw(), continued })?;
         Ok(running)
     }
 
@@ -178,43 +298,51 @@ impl Site<'_> {
         let files = &self.prepared.files;
         Watch::begin(&files.events, &files.console, &self.plan.deadlines, self.interrupt)
     }
-}
 
-/// The saved guest that belongs to this run, or its place.
-struct Warm {
-    store: Store,
-    key: String,
-    disk: PathBuf,
-    console: PathBuf,
-    events: PathBuf,
-}
-
-impl Warm {
-    fn of(prepared: &Prepared, folder: &RunFolder) -> Result<Self> {
-        // All that decides what the guest is when it is ready: everything but the scenario.
-        let booted = Closure { digest: String::new(), input: String::new(), ..prepared.closure.clone() };
-        Ok(Self {
-            store: Store::of(&Cache::of_user()?)?,
-            key: digest::of_bytes(&serde_json::to_vec(&booted).context("writing the closure as JSON")?),
-            disk: folder.path().join("saved.qcow2"),
-            console: prepared.files.console.clone(),
-            events: prepared.files.events.clone(),
-        })
+    /// Where the guest of this run is kept as it holds there.
+    fn place(&self, at: Milestone) -> Result<Place> {
+        // All that decides what the guest is by then: everything but what it has not read yet.
+        let input = match at {
+            Milestone::Ready => String::new(),
+            Milestone::Converged => digest::of_bytes(&self.plan.input.parts().0.to_bytes()?),
+        };
+        let closure = Closure { digest: String::new(), input, ..self.prepared.closure.clone() };
+        let key = digest::of_bytes(&serde_json::to_vec(&closure).context("writing the closure as JSON")?);
+        Ok(Place { at, key })
     }
 
-    fn take(&self) -> Result<bool> {
-        self.store.take(&self.key, &self.disk, &self.console, &self.events)
+    /// The disk of a guest that is saved or was.
+    fn disk(&self) -> PathBuf {
+        self.folder.path().join("saved.qcow2")
     }
 
-    fn discard(&self, why: &anyhow::Error) -> Result<()> {
-        eprintln!("fixture-vm: the saved guest could not be continued, so it is made again: {why:#}");
-        self.store.discard(&self.key)
+    /// Starts from the guest that was saved there, if one was that is right.
+    fn take(&self, store: &Store, place: &Place, need: Need, log: &mut EventLog) -> Result<Option<Running>> {
+        let (files, disk) = (&self.prepared.files, self.disk());
+        let taken = store.take(&place.key, need, &disk, &files.console, &files.events)?;
+        let Some(Taken { over }) = taken else { return Ok(None) };
+        match self.start(Some(Saved { disk, over, resume: Some(args::SAVED_AS) }), Log::Discarded, log) {
+            Ok(running) => Ok(Some(running)),
+            // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
+            Err(why) => {
+                eprintln!("fixture-vm: the saved guest could not be continued, so it is made again: {why:#}");
+                store.discard(&place.key)?;
+                Ok(None)
+            }
+        }
     }
 
     /// A cache that takes no more is no reason to fail a run that has made its fixtures.
-    fn add(&self, said: &Said) {
-        if let Err(error) = self.store.add(&self.key, &self.disk, said) {
-            eprintln!("fixture-vm: the booted guest is not kept for later runs: {error:#}");
+    fn add(&self, store: &Store, place: &Place, said: &Said) {
+        let image = &self.prepared.closure.image;
+        let add = || {
+            let (disk, overlay) = (self.disk(), self.folder.path().join("overlay.qcow2"));
+            let size = fs::metadata(&disk).context("reading the saved guest's size")?.len();
+            process::empty_disk(&binary::qemu_img()?, &overlay, size)?;
+            store.add(&place.key, image, &disk, &overlay, said)
+        };
+        if let Err(error) = add() {
+            eprintln!("fixture-vm: the guest is not kept for later runs: {error:#}");
         }
     }
 }

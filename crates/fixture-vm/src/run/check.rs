@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use fixture::diff::{self, Diff};
 use serde_json::json;
 
-use super::golden;
 use super::host::Host;
 use super::made::{Attempt, Made};
 use super::plan::Plan;
+use super::settle;
 use super::side_by_side::side_by_side;
 use super::summary;
 use crate::exit::{Code, NotReproducible};
@@ -43,7 +43,7 @@ pub fn run(plan: &Plan, times: usize, interrupt: &Interrupt) -> Result<Code> {
     };
     let mut comparison = Comparison { first: None, waiting: Vec::new(), differing: Vec::new() };
     let mut result = Ok(());
-    side_by_side(times, plan.jobs, one, |index, made| {
+    side_by_side(&mut (0..times), plan.jobs.min(times), one, |index, made| {
         result = made
             .with_context(|| format!("run {} of {times}", index + 1))
             .and_then(|made| comparison.take(index, made, &several));
@@ -67,7 +67,7 @@ pub fn run(plan: &Plan, times: usize, interrupt: &Interrupt) -> Result<Code> {
         println!("{}", json!({ "check": { "runs": times, "differing": differing } }));
     }
     if differing.is_empty() {
-        return golden::settle(plan, &published);
+        return settle::settle(plan, &published);
     }
     let sets: Vec<_> = differing.iter().map(|d| d.place.display().to_string()).collect();
     let message =

@@ -21,9 +21,10 @@ pub fn closure(
     machine: &Machine,
 ) -> Result<Closure> {
     let words = arguments(machine, &Files::named());
+    let (opening, course) = input.parts();
     let mut closure = Closure {
         digest: String::new(),
-        input: digest::of_bytes(&input.to_bytes()?),
+        input: digest::of_bytes(&[opening.to_bytes()?, course.to_bytes()?].concat()),
         image: image.digest(),
         program: image.origin.as_ref().map(|origin| origin.program.clone()),
         qemu: qemu.version.clone(),
@@ -40,7 +41,7 @@ pub fn closure(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accel::Accelerator;
+    use crate::qemu::accelerator::Accelerator;
     use fixture::scenario::{Clock, read};
     use std::collections::BTreeSet;
 
@@ -81,6 +82,7 @@ mod tests {
                     cpus: 1,
                     cmdline: "quiet".into(),
                     root_size: 3,
+                    microvms: false,
                     fault: None,
                 },
             }
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn each_kind_of_input_changes_the_digest() {
         type Change = fn(&mut Inputs);
-        let changes: [(&str, Change); 15] = [
+        let changes: [(&str, Change); 16] = [
             ("scenario", |i| i.input.scenario.nodes[0].name = "other".parse().unwrap()),
             ("scenario's times", |i| i.input.scenario.duration = "2s".parse().unwrap()),
             ("seed", |i| i.input.seed = 2),
@@ -111,6 +113,7 @@ mod tests {
             ("firmware", |i| i.qemu.firmware.get_mut("qboot.rom").unwrap().push('x')),
             ("option ROM", |i| i.qemu.firmware.get_mut("pvh.bin").unwrap().push('x')),
             ("memory", |i| i.machine.memory_mib = 768),
+            ("a processor that nests", |i| i.machine.microvms = true),
             ("accelerator", |i| i.machine.accelerator = Accelerator::Kvm),
         ];
         let same = Inputs::new().digest();

@@ -8,82 +8,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use fixture::contract::event::GuestEvent;
 use fixture::contract::{EVENTS, TIMELINE};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::plan::OfTest;
 use super::timeline;
+pub use super::vocabulary::{HostEvent, QemuEvent, Stage, TestEvent, TestResult};
+use crate::events::{Outcome, Recorder};
 use crate::progress::Progress;
 
-/// The host's stages, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// What will be done.
-    Plan,
-    /// The guest image is found or built.
-    Image,
-    /// The store is asked for a set with the same inputs.
-    Store,
-    /// From QEMU's start until the guest is ready for the scenario.
-    Boot,
-    /// The booted guest is saved for later runs.
-    Save,
-    /// From the scenario read to the fixtures made.
-    Scenario,
-    /// The set is written to the share; the guest powers off.
-    HandOver,
-    /// The set is taken from the share.
-    Collect,
-    /// The set is verified.
-    Verify,
-    /// The set is put in place.
-    Publish,
-}
-
-impl Stage {
-    /// The stage's name as messages write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Plan => "plan",
-            Stage::Image => "image",
-            Stage::Store => "store",
-            Stage::Boot => "boot",
-            Stage::Save => "save",
-            Stage::Scenario => "scenario",
-            Stage::HandOver => "hand-over",
-            Stage::Collect => "collect",
-            Stage::Verify => "verify",
-            Stage::Publish => "publish",
-        }
-    }
-}
-
-/// What happened on the host.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub enum HostEvent {
-    /// A stage began.
-    StageStarted {
-        /// Which.
-        stage: Stage,
-    },
-    /// A stage ended well.
-    StageDone {
-        /// Which.
-        stage: Stage,
-        /// How long it took.
-        took_ns: u64,
-        /// What came of it, in a few words.
-        detail: String,
-    },
-    /// The run failed.
-    Failed {
-        /// The chain of causes, outermost first.
-        message: String,
-    },
-}
-
 /// One line of `events.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Nanoseconds since the run began, by the host's monotonic clock.
     pub mono_ns: u64,
@@ -95,16 +29,20 @@ pub struct Record {
 }
 
 /// Who tells of an event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The harness.
     Host(HostEvent),
+    /// QEMU, or the harness of what it had QEMU do.
+    Qemu(QemuEvent),
     /// The guest; its own times are in it.
     Guest(GuestEvent),
+    /// What runs tests.
+    Test(TestEvent),
 }
 
-/// Keeps the events: in memory for the timeline, in a file as they come, and told to the user.
+/// Keeps the events: in memory for the timeline, in a file and in the database as they come, and told to the user.
 pub struct EventLog {
     started: Instant,
     started_wall_ns: u64,
@@ -112,11 +50,13 @@ pub struct EventLog {
     records: Vec<Record>,
     stage: Option<(Stage, Instant)>,
     progress: Progress,
+    recorder: Recorder,
+    attempt: Option<OfTest>,
 }
 
 impl EventLog {
     /// Begins the story.
-    pub fn start(path: &Path, progress: Progress) -> Result<Self> {
+    pub fn start(path: &Path, progress: Progress, recorder: Recorder) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
         Ok(Self {
             started: Instant::now(),
@@ -125,7 +65,14 @@ impl EventLog {
             records: Vec::new(),
             stage: None,
             progress,
+            recorder,
+            attempt: None,
         })
+    }
+
+    /// What users name the run by; none if the event database does not have it.
+    pub fn run_id(&self) -> Option<&str> {
+        self.recorder.id()
     }
 
     /// When the story began, and how long it has been going on, both in nanoseconds.
@@ -155,6 +102,57 @@ impl EventLog {
         self.keep(Source::Guest(event))
     }
 
+    /// An event of QEMU.
+    pub fn qemu(&mut self, event: QemuEvent) -> Result<()> {
+        self.keep(Source::Qemu(event))
+    }
+
+    /// An event of the test that this is run for.
+    pub fn test(&mut self, event: TestEvent) -> Result<()> {
+        self.keep(Source::Test(event))
+    }
+
+    /// The run is an attempt at a test, which begins.
+    pub fn begin_attempt(&mut self, attempt: &OfTest) -> Result<()> {
+        let OfTest { id: test, attempt: number, of, .. } = attempt.clone();
+        self.attempt = Some(attempt.clone());
+        self.test(TestEvent::Started { test, attempt: number, of })
+    }
+
+    /// The test that this run is an attempt at takes longer than it should.
+    pub fn slow(&mut self, after_ns: u64) -> Result<()> {
+        match &self.attempt {
+            Some(OfTest { id: test, .. }) => self.test(TestEvent::Slow { test: test.clone(), after_ns }),
+            None => Ok(()),
+        }
+    }
+
+    /// The attempt at a test has ended, if the run is one; without a message it passed.
+    pub fn end_attempt(&mut self, failure: Option<String>) -> Result<()> {
+        let Some(OfTest { id: test, attempt, .. }) = self.attempt.take() else { return Ok(()) };
+        let (passed, took_ns) = (failure.is_none(), elapsed_ns(self.started));
+        let message = failure.unwrap_or_default();
+        self.test(TestEvent::AttemptEnded { test, attempt, passed, took_ns, message })
+    }
+
+    /// The run has come to this end; without a word it is broken off, or failed if it said so.
+    pub fn end(&mut self, outcome: Outcome, detail: impl Into<String>) {
+        self.recorder.end(outcome, detail);
+    }
+
+    /// The story so far.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The name under which the guest is kept, if it is.
+    pub fn kept(&self) -> Option<&str> {
+        self.records.iter().find_map(|record| match &record.source {
+            Source::Host(HostEvent::Kept { run }) => Some(run.as_str()),
+            _ => None,
+        })
+    }
+
     /// How long each ended stage took, in nanoseconds.
     pub fn stage_times(&self) -> Vec<(Stage, u64)> {
         let took = |record: &Record| match record.source {
@@ -162,6 +160,15 @@ impl EventLog {
             _ => None,
         };
         self.records.iter().filter_map(took).collect()
+    }
+
+    /// How long QEMU was there, in nanoseconds; 0 if no guest ran.
+    pub fn guest_ns(&self) -> u64 {
+        let ran = |record: &Record| match record.source {
+            Source::Qemu(QemuEvent::Ended { ran_ns, .. }) => ran_ns,
+            _ => 0,
+        };
+        self.records.iter().map(ran).sum()
     }
 
     /// Writes the story so far to a folder, as lines of JSON and as text.
@@ -180,6 +187,7 @@ impl EventLog {
         let mut line = serde_json::to_vec(&record).context("writing an event as JSON")?;
         line.push(b'\n');
         self.file.write_all(&line).context("writing events.jsonl")?;
+        self.recorder.keep(&record);
         self.progress.tell(&record);
         self.records.push(record);
         Ok(())

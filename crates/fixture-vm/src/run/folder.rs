@@ -172,6 +172,18 @@ fn gate(base: &Path) -> Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("locking the work folder")
 }
 
+/// Names this process and no later one.
+pub fn this_process() -> String {
+    let pid = Pid::this();
+    format!("{pid} {}", start_time(pid).unwrap_or_default())
+}
+
+/// Whether the process that [`this_process`] named still runs.
+pub fn is_running(process: &str) -> bool {
+    let Some((pid, started)) = process.split_once(' ') else { return false };
+    pid.parse().is_ok_and(|pid| start_time(Pid::from_raw(pid)).is_some_and(|time| time == started))
+}
+
 /// Field 22 of /proc/PID/stat (proc_pid_stat(5)): with the id, it names one process and no later one.
 fn start_time(pid: Pid) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -59,15 +59,10 @@ pub fn beside(scenario: &Path) -> PathBuf {
     scenario.with_extension("golden")
 }
 
-/// Compares a set with its golden or updates the golden, as the plan says; tells the result.
+/// Compares a set with its golden or updates the golden, as the plan says, and tells the result.
 pub fn settle(plan: &Plan, published: &Published) -> Result<Code> {
     let Some((path, act)) = &plan.golden else { return Ok(Code::Success) };
-    let golden = Golden::read(path, &published.manifest.scenario)?;
-    let here = Known::of(&published.manifest);
-    let verdict = match act {
-        Act::Compare => compare(&golden, &here, &published.place, plan.store.as_ref(), path),
-        Act::Update => update(golden, here, &published.place, plan.store.as_ref(), path),
-    };
+    let verdict = verdict(plan, path, *act, published);
     let words = verdict.as_ref().map_or_else(ToString::to_string, Clone::clone);
     if plan.json {
         println!("{}", json!({ "golden": { "file": path, "agrees": verdict.is_ok(), "text": words } }));
@@ -75,6 +70,16 @@ pub fn settle(plan: &Plan, published: &Published) -> Result<Code> {
         println!("golden: {words}");
     }
     verdict.map(|_| Code::Success)
+}
+
+/// What the golden says of a set, or has become by it; an error if the set is another.
+pub fn verdict(plan: &Plan, path: &Path, act: Act, published: &Published) -> Result<String> {
+    let golden = Golden::read(path, &published.manifest.scenario)?;
+    let here = Known::of(&published.manifest);
+    match act {
+        Act::Compare => compare(&golden, &here, &published.place, plan.store.as_ref(), path),
+        Act::Update => update(golden, here, &published.place, plan.store.as_ref(), path),
+    }
 }
 
 fn compare(

@@ -45,6 +45,7 @@ impl Host {
         Machine {
             clock: plan.input.clock,
             accelerator: self.decision.accelerator,
+            microvms: plan.input.scenario.microvms().next().is_some(),
             memory_mib: plan.memory_mib,
             cpus: plan.cpus,
             cmdline: self.image.cmdline().to_owned(),

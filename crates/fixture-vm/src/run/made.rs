@@ -11,6 +11,7 @@ use super::events::{EventLog, Stage};
 use super::folder::RunFolder;
 use super::plan::Plan;
 use super::publish::Staging;
+use crate::events::{About, Outcome, Recorder};
 use crate::exit::NotReproducible;
 use crate::progress::Progress;
 use crate::store::{Put, Store};
@@ -27,7 +28,19 @@ impl Attempt {
     /// Begins a run.
     pub fn begin(plan: &Plan, progress: Progress) -> Result<Self> {
         let folder = RunFolder::create(&plan.work_dir)?;
-        let log = EventLog::start(&folder.path().join(EVENTS), progress)?;
+        let about = About {
+            command: "run",
+            scenario: Some(plan.input.scenario.name.clone()),
+            seed: Some(plan.input.seed),
+            clock: Some(plan.input.clock.name()),
+            test: plan.test.as_ref().map(|test| test.id.clone()),
+            parent: plan.test.as_ref().and_then(|test| test.runner.clone()),
+        };
+        let recorder = Recorder::begin(plan.events.as_ref(), &about);
+        let mut log = EventLog::start(&folder.path().join(EVENTS), progress, recorder)?;
+        if let Some(test) = &plan.test {
+            log.begin_attempt(test)?;
+        }
         Ok(Self { log, folder })
     }
 }
@@ -69,16 +82,21 @@ impl Made {
     /// Puts the set in its place, and in the store if there is one.
     pub fn publish(self, store: Option<&Store>) -> Result<Published> {
         let Self { set: Set { staging, manifest, report }, attempt: Attempt { mut log, folder } } = self;
+        log.end_attempt(None)?;
         log.begin(Stage::Publish)?;
-        let mut stored = Ok(None);
-        // What the store had keeps the story of the run that made it, and is there still if a crash tears the copy.
-        if manifest.answered.is_none() {
+        // What the store had keeps the story of the run that made it.
+        let is_new = manifest.answered.is_none();
+        if is_new {
             log.tell(staging.path())?;
-            staging.sync()?;
-            stored = store.map(|store| store.put(staging.path(), &manifest)).transpose();
         }
-        let place = staging.publish()?;
+        staging.sync()?;
+        let store = store.filter(|_| is_new);
+        let stored = store.map(|store| store.put(staging.path(), &manifest)).transpose();
+        staging.publish()?;
+        let place = staging.target().to_owned();
         log.done(place.display().to_string())?;
+        drop(staging);
+        log.end(Outcome::Passed, place.display().to_string());
         drop(folder);
         Ok(Published { place, manifest, report, log, stored })
     }

@@ -4,22 +4,26 @@
 
 mod answer;
 mod boot;
+pub mod budget;
 mod check;
 pub mod closure;
 pub mod events;
 pub mod folder;
-mod golden;
-mod host;
-mod made;
-mod plan;
+pub mod golden;
+pub mod host;
+pub mod made;
+pub mod plan;
 mod promise;
 mod publish;
 pub mod recording;
 pub mod seeds;
+mod set_files;
+pub mod settle;
 mod share;
-mod side_by_side;
+pub mod side_by_side;
 mod summary;
 pub mod timeline;
+mod vocabulary;
 mod watch;
 
 use std::fs;
@@ -27,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fixture::contract::handover::Status;
+use fixture::contract::input::Farewell;
 use fixture::contract::manifest::{Closure, Guest, Manifest, Run};
 use fixture::contract::{self, CONSOLE, MANIFEST, SCENARIO};
 use fixture::scenario::Clock;
@@ -35,17 +40,17 @@ use fixture::verify::Report;
 use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
 use self::host::Host;
-use self::made::{Attempt, Made, Set};
+use self::made::{Attempt, Made, Published, Set};
 use self::plan::{Plan, Runs};
 use self::publish::Staging;
 use self::share::Share;
-use crate::cli::RunArgs;
+use crate::cli::{Keep, RunArgs};
 use crate::digest;
 use crate::exit::Code;
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::qemu::args::{Files, Log, Machine};
+use crate::qemu::args::{Files, Log, Machine, Ports};
 use crate::qemu::binary::{self, Qemu};
 use crate::qemu::process;
 
@@ -65,29 +70,31 @@ fn once(plan: &Plan, dry_run: bool, interrupt: &Interrupt) -> Result<Code> {
     let host = Host::find(plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
     if dry_run {
         let prepared = prepare(plan, &host, &attempt.folder)?;
-        if plan.keep {
+        if plan.keep != Keep::None {
             attempt.folder.keep();
         }
         return summary::dry_run(plan, &prepared).map(|()| Code::Success);
     }
-    let made = match answer::from_store(plan, &host, &mut attempt)? {
-        Some(set) => Made { set, attempt },
-        None => make(plan, &host, attempt, interrupt)?,
-    };
-    let published = made.publish(plan.store.as_ref())?;
+    let published = obtain(plan, &host, attempt, interrupt)?;
     summary::show(&published, plan.json)?;
-    let code = golden::settle(plan, &published)?;
+    let code = settle::settle(plan, &published)?;
     published.reproduced()?;
     Ok(code)
+}
+
+/// One run, by the store or by a guest: afterwards its set is in place.
+pub fn obtain(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -> Result<Published> {
+    let made = match answer::from_store(plan, host, &mut attempt)? {
+        Some(set) => Made { set, attempt },
+        None => make(plan, host, attempt, interrupt)?,
+    };
+    made.publish(plan.store.as_ref())
 }
 
 /// One run with a guest: afterwards its set waits beside its place, complete and verified.
 fn make(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -> Result<Made> {
     let Attempt { folder, log } = &mut attempt;
     let prepared = prepare(plan, host, folder)?;
-    if plan.keep {
-        folder.keep();
-    }
     let set = boot::boot(plan, &prepared, folder, log, interrupt)
         .and_then(|()| collect(plan, &prepared, folder, log, interrupt));
     match set {
@@ -112,8 +119,11 @@ fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder) -> Result<Prepar
     let at = |name: &str| folder.path().join(name);
     let nonce = nonce()?;
     let share = Share::create(at("share"), nonce.clone())?;
-    fs::write(at("nonce"), &nonce).context("writing the nonce")?;
-    fs::write(at("scenario"), plan.input.to_bytes()?).context("writing the guest's input")?;
+    let farewell = Farewell { nonce: nonce.clone(), hold: plan.keep.into() };
+    fs::write(at("nonce"), farewell.to_text()).context("writing the nonce")?;
+    let (opening, course) = plan.input.parts();
+    fs::write(at("network"), opening.to_bytes()?).context("writing the guest's input")?;
+    fs::write(at("course"), course.to_bytes()?).context("writing the guest's input")?;
     let root = match plan.input.clock {
         Clock::Virtual => image.root(),
         Clock::Real => {
@@ -129,11 +139,13 @@ fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder) -> Result<Prepar
         root,
         console: at(CONSOLE),
         events: at("guest-events"),
-        scenario: at("scenario"),
+        network: at("network"),
+        course: at("course"),
         nonce: at("nonce"),
         share: share.path().to_owned(),
         saved: None,
         log: Log::Discarded,
+        ports: Ports::Files,
     };
     let (machine, closure) = (host.machine(plan), host.closure(plan)?);
     Ok(Prepared { qemu, image, machine, files, closure, share, nonce })
@@ -224,7 +236,9 @@ fn diagnose(
         return error;
     }
     let keep = |log: &mut EventLog| -> Result<PathBuf> {
-        log.host(HostEvent::Failed { message: format!("{error:#}") })?;
+        let message = format!("{error:#}");
+        log.end_attempt(Some(summary::first_line(&message).to_owned()))?;
+        log.host(HostEvent::Failed { message })?;
         let place = plan.target.failed();
         if place.exists() {
             fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
@@ -240,7 +254,15 @@ fn diagnose(
         Ok(place)
     };
     match keep(log) {
-        Ok(place) => error.context(format!("the run failed; what it left is in {}", place.display())),
+        Ok(place) => {
+            let run = log.run_id().map(|id| format!(" {id}")).unwrap_or_default();
+            let shell = log.kept().map(|id| format!("; fixture-vm shell {id} looks into its guest"));
+            let place = place.display();
+            error.context(format!(
+                "the run{run} failed; what it left is in {place}{}",
+                shell.unwrap_or_default()
+            ))
+        }
         Err(why) => {
             folder.keep();
             let place = folder.path().display();

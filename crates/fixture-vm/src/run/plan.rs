@@ -7,16 +7,20 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use fixture::contract::input::GuestInput;
 use fixture::contract::{self};
-use fixture::scenario::{Clock, read};
+use fixture::scenario::memory::Memory;
+use fixture::scenario::{Clock, Scenario, read};
+use fixture::value::Nanos;
 
+use super::budget::Budget;
 use super::golden::{self, Act};
 use super::promise;
 use super::publish::Target;
 use super::seeds::Seeds;
 use super::summary;
-use super::watch::Deadlines;
+use super::watch::{Deadlines, Milestone};
 use crate::accel::Choice;
-use crate::cli::RunArgs;
+use crate::cli::{Keep, RunArgs};
+use crate::events::Place;
 use crate::exit::Usage;
 use crate::store::Store;
 
@@ -38,14 +42,15 @@ pub struct Plan {
     pub memory_mib: u32,
     /// Virtual CPUs.
     pub cpus: u8,
-    /// Whether the guest may be continued from a saved one, and saved for later runs.
-    pub warm: bool,
+    /// How far a saved guest may have got from which this one is continued, or as which it is saved for later
+    /// runs. None: it boots, and is not saved.
+    pub warm: Option<Milestone>,
     /// Whether QEMU's log is kept, from which the run can be run again.
     pub record: bool,
     /// How long things may take.
     pub deadlines: Deadlines,
-    /// Whether the run folder stays.
-    pub keep: bool,
+    /// Which guests are kept for a shell; a dry run's folder stays for any but none.
+    pub keep: Keep,
     /// Where run folders are made.
     pub work_dir: PathBuf,
     /// A fault for the guest to run into.
@@ -58,12 +63,33 @@ pub struct Plan {
     pub runs: Runs,
     /// How many runs go on at once.
     pub jobs: usize,
+    /// The scenario's file, beside which its golden and its snapshot lie.
+    pub scenario_file: PathBuf,
+    /// Whether a snapshot is begun where there is none.
+    pub snapshot: bool,
     /// The golden, and what is to be done with it.
     pub golden: Option<(PathBuf, Act)>,
+    /// Where events go besides the run's own files; a dry run leaves none.
+    pub events: Option<Place>,
+    /// The test that this is run for.
+    pub test: Option<OfTest>,
     /// Whether results are told as JSON.
     pub json: bool,
     /// What a user types to repeat this, but for the seed and the place.
     again: String,
+}
+
+/// The test that a run is an attempt at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfTest {
+    /// The test's id, as the runner shows it.
+    pub id: String,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// How many attempts there may be.
+    pub of: u32,
+    /// Id of the runner's own story in the event database.
+    pub runner: Option<String>,
 }
 
 /// How often a scenario is run.
@@ -94,6 +120,21 @@ impl Plan {
         Ok(Self { target, input, ..self.clone() })
     }
 
+    /// The plan with a guest that breaks on purpose: it is neither saved nor answered by the store.
+    pub fn with_fault(self, fault: String) -> Self {
+        Self { fault: Some(fault), warm: None, answers: false, ..self }
+    }
+
+    /// The plan as an attempt at a test.
+    pub fn for_test(self, test: OfTest) -> Self {
+        Self { test: Some(test), ..self }
+    }
+
+    /// The plan of something before the run, which is no run of its own in the event database.
+    pub fn without_events(&self) -> Self {
+        Self { events: None, ..self.clone() }
+    }
+
     /// What a user types to have this run again.
     pub fn again(&self) -> String {
         let out = summary::shell_word(&self.target.path.to_string_lossy());
@@ -103,23 +144,23 @@ impl Plan {
 
 /// Reads the scenario, fills in the defaults, refuses what contradicts itself.
 pub fn plan(args: &RunArgs) -> Result<Plan> {
-    let scenario = scenario(&args.scenario)?;
+    of(args, scenario(&args.scenario)?)
+}
+
+/// The plan of a scenario that was read.
+pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
     let clock = args.clock.map_or(scenario.clock, Clock::from);
     promise::check(args, clock)?;
-    if args.memory < LEAST_MEMORY {
-        return Err(Usage(format!(
-            "--memory {} is too little; the guest needs {LEAST_MEMORY} MiB",
-            args.memory
-        ))
-        .into());
-    }
+    let memory_mib = memory(args.memory, &scenario)?;
     // Guest time may pass much more slowly than the host's: a translated guest, a loaded machine.
-    let guest_time = (scenario.convergence_timeout.duration() + scenario.duration.duration()) * 10;
+    let spans = [scenario.convergence_timeout, scenario.duration, scenario.settling()];
+    let guest_time = spans.iter().map(|span| span.duration()).sum::<Duration>() * 10;
     let deadlines = Deadlines {
         boot: Duration::from_secs(180),
         scenario: args.timeout.unwrap_or(guest_time + Duration::from_secs(300)),
         hand_over: Duration::from_secs(180),
         silence: args.silence,
+        slow: None,
     };
     let seed = args.seed.unwrap_or(scenario.seed);
     let runs = match (args.check, args.seeds) {
@@ -142,14 +183,15 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
         )
         .into());
     }
+    let warm = warm(args, clock, &scenario);
     Ok(Plan {
         input: GuestInput { contract: contract::VERSION, clock, seed, scenario },
         target,
         guest: args.guest.clone(),
         accelerator: args.accel,
-        memory_mib: args.memory,
+        memory_mib,
         cpus: args.cpus,
-        warm: clock == Clock::Virtual && !args.cold && !args.record && args.fault.is_none(),
+        warm,
         record: args.record,
         deadlines,
         keep: args.keep,
@@ -158,11 +200,52 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
         store: if clock == Clock::Virtual { Some(Store::find(args.store.as_deref())?) } else { None },
         answers: !(args.no_cache || args.cold || args.record),
         runs,
-        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        jobs: args
+            .jobs
+            .unwrap_or_else(|| Budget::of_machine().holds(Budget::of_guest(args.cpus, memory_mib))),
+        scenario_file: args.scenario.clone(),
+        snapshot: args.snapshot,
         golden: act.map(|act| (golden::beside(&args.scenario), act)),
+        events: if args.dry_run { None } else { events(args.events_db.as_deref()) },
+        test: None,
         json: args.json,
         again: again(args),
     })
+}
+
+/// The guest's memory: what was asked for, or enough for the microVMs in it.
+fn memory(asked: Option<u32>, scenario: &Scenario) -> Result<u32> {
+    let needed = Memory::of(scenario);
+    let least = needed.as_ref().map_or(u64::from(LEAST_MEMORY), Memory::mib);
+    let sum = needed.map_or(String::new(), |needed| format!(", as its microVMs add up: {needed}"));
+    match asked {
+        Some(asked) if u64::from(asked) < least => {
+            let message = format!("--memory {asked} is too little; the guest needs {least} MiB{sum}");
+            Err(Usage(message).into())
+        }
+        Some(asked) => Ok(asked),
+        // A scenario that was checked needs no more than a guest can have.
+        None => Ok(u32::try_from(least)?.max(crate::cli::MEMORY_MIB)),
+    }
+}
+
+/// A database that cannot be had changes no run.
+fn events(named: Option<&Path>) -> Option<Place> {
+    let warn = |error: &anyhow::Error| {
+        eprintln!("fixture-vm: warning: events go to the run's own files only: {error:#}");
+    };
+    Place::find(named).inspect_err(warn).ok()
+}
+
+/// A guest that breaks on purpose, is recorded or runs on the real clock boots. Runs that are to be compared each
+/// bring up their network themselves, and so do those with microVMs, whose own guests are part of it.
+fn warm(args: &RunArgs, clock: Clock, scenario: &Scenario) -> Option<Milestone> {
+    if clock == Clock::Real || args.cold || args.record || args.fault.is_some() {
+        return None;
+    }
+    let alone = args.check.is_none() && args.seeds.is_none();
+    let plain = scenario.pools.is_empty() && scenario.microvms().next().is_none();
+    Some(if alone && plain { Milestone::Converged } else { Milestone::Ready })
 }
 
 /// The command without what differs from run to run. Options are left out where they are the default.
@@ -178,15 +261,15 @@ fn again(args: &RunArgs) -> String {
         Some(args.accel).filter(|a| *a != Choice::Auto).and_then(|a| named(a.to_possible_value())),
     );
     option("--guest", Some(args.guest.clone()).filter(|guest| guest != crate::cli::GUEST));
-    option(
-        "--memory",
-        Some(args.memory).filter(|mib| *mib != crate::cli::MEMORY_MIB).map(|mib| mib.to_string()),
-    );
+    option("--memory", args.memory.map(|mib| mib.to_string()));
+    let written = |time: Duration| Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).to_string();
+    option("--timeout", args.timeout.map(written));
+    option("--silence", Some(args.silence).filter(|silence| *silence != crate::cli::SILENCE).map(written));
     option("--cpus", Some(args.cpus).filter(|cpus| *cpus != 1).map(|cpus| cpus.to_string()));
     words.iter().map(|word| summary::shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
-fn scenario(path: &Path) -> Result<fixture::scenario::Scenario> {
+fn scenario(path: &Path) -> Result<Scenario> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Usage(format!("the scenario {shown} cannot be read: {error}")))

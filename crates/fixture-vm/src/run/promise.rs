@@ -3,7 +3,7 @@
 use fixture::scenario::Clock;
 
 use crate::accel::Choice;
-use crate::cli::RunArgs;
+use crate::cli::{Keep, RunArgs};
 use crate::exit::Usage;
 
 /// Refuses options that would break the promise of the clock, and says why.
@@ -14,6 +14,9 @@ pub fn check(args: &RunArgs, clock: Clock) -> Result<(), Usage> {
         }
         Clock::Virtual if args.cpus != 1 => {
             "the virtual clock counts the instructions of one CPU; use --cpus 1, or --clock real"
+        }
+        _ if args.record && args.keep != Keep::None => {
+            "a recorded guest is looked into by `fixture-vm replay --gdb`; drop --keep or --record"
         }
         Clock::Real if args.record => {
             "on the real clock no log holds all that reaches the guest; drop --record, or use --clock virtual"

@@ -8,6 +8,7 @@ use fixture::contract;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::folder::RunFolder;
+use super::set_files;
 use crate::exit::Usage;
 
 /// The place a set will have.
@@ -73,25 +74,30 @@ fn is_replaceable(path: &Path) -> Result<bool> {
     Ok(empty || path.join(contract::MANIFEST).is_file())
 }
 
-/// A set in the making. Dropping it removes it.
+/// A set in the making, or the former set that it has replaced. Dropping it removes it.
 pub struct Staging {
     path: PathBuf,
     target: PathBuf,
 }
 
 impl Staging {
-    /// The folder.
+    /// The folder of the set in the making.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Has the set on the disk, not only in memory, before it takes another's place.
-    pub fn sync(&self) -> Result<()> {
-        sync(&self.path)
+    /// The place that the set will have.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
-    /// Puts the set in place by one rename; a former set goes afterwards. Tells the place.
-    pub fn publish(self) -> Result<PathBuf> {
+    /// Has the set on the disk, not only in memory, before it takes another's place.
+    pub fn sync(&self) -> Result<()> {
+        set_files::sync(&self.path)
+    }
+
+    /// Puts the set in place by one rename. What this then guards is the former set, if there was one.
+    pub fn publish(&self) -> Result<()> {
         let context = || format!("putting the set in place at {}", self.target.display());
         if self.target.exists() {
             // One exchange: at no moment is there no set. What was there is then ours to drop.
@@ -100,32 +106,18 @@ impl Staging {
         } else {
             fs::rename(&self.path, &self.target).with_context(context)?;
         }
-        Ok(self.target.clone())
+        Ok(())
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         if self.path.exists() {
-            if let Err(error) = fs::remove_dir_all(&self.path) {
-                eprintln!("fixture-vm: removing {}: {error}", self.path.display());
+            if let Err(error) = set_files::remove(&self.path) {
+                eprintln!("fixture-vm: {error:#}");
             }
         }
     }
-}
-
-fn sync(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync(&entry.path())?;
-        } else {
-            fs::File::open(entry.path())?
-                .sync_all()
-                .with_context(|| format!("syncing {}", entry.path().display()))?;
-        }
-    }
-    fs::File::open(folder)?.sync_all().with_context(|| format!("syncing {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -144,6 +136,8 @@ mod tests {
         fs::write(staging.path().join(contract::MANIFEST), "new").unwrap();
         staging.sync().unwrap();
         staging.publish().unwrap();
+        assert_eq!(fs::read_to_string(staging.path().join("stale")).unwrap(), "old", "until it is dropped");
+        drop(staging);
         assert_eq!(fs::read_to_string(out.join(contract::MANIFEST)).unwrap(), "new");
         assert!(!out.join("stale").exists());
         let beside = fs::read_dir(home.path()).unwrap().count();

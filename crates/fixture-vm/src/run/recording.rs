@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use fixture::contract::{CONSOLE, SCENARIO};
+use anyhow::{Context, Result, ensure};
+use fixture::contract::CONSOLE;
 use serde::{Deserialize, Serialize};
 
 use super::Prepared;
+use crate::image::{Cache, Check, Image};
 use crate::qemu::args::Machine;
+use crate::qemu::binary::Qemu;
 
 /// QEMU's log.
 const LOG: &str = "log";
@@ -17,6 +19,8 @@ const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots.qcow2";
 /// What the guest wrote to its second serial port.
 const EVENTS: &str = "guest-events.jsonl";
+const NETWORK: &str = "network.json";
+const COURSE: &str = "course.json";
 const NONCE: &str = "nonce";
 /// Written last.
 const ABOUT: &str = "replay.json";
@@ -26,7 +30,7 @@ pub struct Recording {
     dir: PathBuf,
 }
 
-/// What a replay needs besides the files of the recording.
+/// What is needed to run a run's machine again, besides its files.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct About {
     /// The machine.
@@ -41,6 +45,39 @@ pub struct About {
     pub qemu_sha256: String,
     /// SHA-256 of each firmware file.
     pub firmware: BTreeMap<String, String>,
+}
+
+impl About {
+    /// What the machine of this run was.
+    pub(super) fn of(prepared: &Prepared) -> Self {
+        let closure = &prepared.closure;
+        Self {
+            machine: prepared.machine.clone(),
+            image: prepared.image.dir().to_owned(),
+            image_digest: closure.image.clone(),
+            qemu: closure.qemu.clone(),
+            qemu_sha256: closure.qemu_sha256.clone(),
+            firmware: closure.firmware.clone(),
+        }
+    }
+
+    /// The image, if it and QEMU are those of the run.
+    pub fn parts(&self, qemu: &Qemu) -> Result<Image> {
+        ensure!(
+            qemu.identity.sha256 == self.qemu_sha256 && qemu.identity.firmware == self.firmware,
+            "the run was made with {}; no other binary or firmware can go on with it, and here is {}",
+            self.qemu,
+            qemu.identity.version
+        );
+        let image = Image::open(&self.image, &Cache::of_user()?, Check::SinceLastTime)
+            .context("opening the image of the run")?;
+        ensure!(
+            image.digest() == self.image_digest,
+            "the image in {} is another than when the run was made",
+            self.image.display()
+        );
+        Ok(image)
+    }
 }
 
 impl Recording {
@@ -70,7 +107,8 @@ impl Recording {
     pub(super) fn keep(&self, prepared: &Prepared, place: &Path) -> Result<()> {
         let files = &prepared.files;
         let pairs = [
-            (&files.scenario, SCENARIO),
+            (&files.network, NETWORK),
+            (&files.course, COURSE),
             (&files.nonce, NONCE),
             (&files.console, CONSOLE),
             (&files.events, EVENTS),
@@ -78,15 +116,7 @@ impl Recording {
         for (from, name) in pairs {
             copy(from, &self.dir.join(name))?;
         }
-        let closure = &prepared.closure;
-        let about = About {
-            machine: prepared.machine.clone(),
-            image: prepared.image.dir().to_owned(),
-            image_digest: closure.image.clone(),
-            qemu: closure.qemu.clone(),
-            qemu_sha256: closure.qemu_sha256.clone(),
-            firmware: closure.firmware.clone(),
-        };
+        let about = About::of(prepared);
         let text = serde_json::to_vec_pretty(&about).context("writing the recording's description")?;
         fs::write(self.dir.join(ABOUT), text).context("writing the recording's description")?;
         self.put(place).with_context(|| format!("putting the recording in place at {}", place.display()))
@@ -116,9 +146,14 @@ impl Recording {
         self.dir.join(SNAPSHOTS)
     }
 
-    /// What the guest was given.
-    pub fn scenario(&self) -> PathBuf {
-        self.dir.join(SCENARIO)
+    /// What the guest was given first.
+    pub fn network(&self) -> PathBuf {
+        self.dir.join(NETWORK)
+    }
+
+    /// What the guest was given when its network had converged.
+    pub fn course(&self) -> PathBuf {
+        self.dir.join(COURSE)
     }
 
     /// The run's nonce.

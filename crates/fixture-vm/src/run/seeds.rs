@@ -12,10 +12,10 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::host::Host;
-use super::made::{Attempt, Made, Published};
+use super::made::{Attempt, Published};
 use super::plan::Plan;
 use super::side_by_side::side_by_side;
-use super::{answer, summary};
+use super::summary;
 use crate::exit::{Code, code_of};
 use crate::interrupt::Interrupt;
 use crate::progress::Several;
@@ -93,19 +93,15 @@ pub fn run(plan: &Plan, seeds: Seeds, interrupt: &Interrupt) -> Result<Code> {
     let one = |index: usize| -> Result<Published> {
         let plan = &plans[index];
         let begun = first_attempt.lock().ok().filter(|_| index == 0).and_then(|mut first| first.take());
-        let mut attempt = match begun {
+        let attempt = match begun {
             Some(attempt) => attempt,
             None => Attempt::begin(plan, several.of(&name(index)))?,
         };
-        let made = match answer::from_store(plan, &host, &mut attempt)? {
-            Some(set) => Made { set, attempt },
-            None => super::make(plan, &host, attempt, interrupt)?,
-        };
-        made.publish(plan.store.as_ref())
+        super::obtain(plan, &host, attempt, interrupt)
     };
     let mut outcomes = Vec::new();
     let mut fatal = None;
-    side_by_side(plans.len(), plan.jobs, one, |index, result| {
+    side_by_side(&mut (0..plans.len()), plan.jobs.min(plans.len()), one, |index, result| {
         let seed = plans[index].input.seed;
         let set = match result.and_then(|published| held(&published)) {
             Ok(held) => Ok(held),

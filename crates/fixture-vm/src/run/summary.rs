@@ -31,7 +31,7 @@ pub fn show(published: &Published, json: bool) -> Result<()> {
         let stages: serde_json::Map<_, _> =
             times.iter().map(|(stage, ns)| (stage.name().to_owned(), json!(ns))).collect();
         let result = json!({ "result": {
-            "fixtures": place, "closure": manifest.closure.digest, "answered_from_store": is_answered,
+            "run": log.run_id(), "fixtures": place, "closure": manifest.closure.digest, "answered_from_store": is_answered,
             "stages_ns": stages, "verify": report,
         } });
         writeln!(out, "{result}")?;
@@ -48,6 +48,9 @@ pub fn show(published: &Published, json: bool) -> Result<()> {
         writeln!(out, "{:>10}  {:>8} s", stage.name(), timeline::seconds(*ns))?;
     }
     writeln!(out, "{:>10}  {:>8} s", "total", timeline::seconds(total))?;
+    if let Some(id) = log.run_id() {
+        writeln!(out, "\nrun {id}: fixture-vm timeline {id}")?;
+    }
     Ok(())
 }
 

@@ -1,27 +1,30 @@
 //! `timeline.txt`: the events as a story, for someone who has not read the code.
 
-use std::fmt::Write;
-
 use fixture::contract::event::{GuestEvent, What};
 
-use super::events::{HostEvent, Record, Source};
+use super::events::{HostEvent, QemuEvent, Record, Source, TestEvent};
 
 /// The whole story. Times are seconds: of the run for the host, of the guest's own clock for the guest.
 pub fn timeline(records: &[Record]) -> String {
-    let mut text = String::from(
-        "Seconds since the run began (host) and since the guest's kernel started (guest); heartbeats left out.\n\n     host     guest\n",
-    );
+    let mut text = String::from(HEADING);
     for record in records {
-        let Some(line) = line(record) else { continue };
-        let host = seconds(record.mono_ns);
-        let guest = match &record.source {
-            Source::Guest(GuestEvent { mono_ns, .. }) => seconds(*mono_ns),
-            Source::Host(_) => String::new(),
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{host:>9} {guest:>9}  {line}");
+        text.extend(entry(record));
     }
     text
+}
+
+/// What the columns are.
+pub const HEADING: &str = "Seconds since the run began (host) and since the guest's kernel started (guest); heartbeats left out.\n\n     host     guest\n";
+
+/// An event's line with its times; nothing for what is not worth one.
+pub fn entry(record: &Record) -> Option<String> {
+    let line = line(record)?;
+    let host = seconds(record.mono_ns);
+    let guest = match &record.source {
+        Source::Guest(GuestEvent { mono_ns, .. }) => seconds(*mono_ns),
+        _ => String::new(),
+    };
+    Some(format!("{host:>9} {guest:>9}  {line}\n"))
 }
 
 /// What happened, in one line; nothing for what is not worth one.
@@ -32,21 +35,67 @@ pub fn line(record: &Record) -> Option<String> {
             HostEvent::StageDone { stage, took_ns, detail } => {
                 format!("{} done in {} s{}", stage.name(), seconds(*took_ns), with(detail))
             }
+            HostEvent::Kept { run } => format!("the guest is kept: fixture-vm shell {run}"),
+            HostEvent::NotKept { message } => format!("the guest is NOT KEPT: {message}"),
             HostEvent::Failed { message } => format!("FAILED: {message}"),
         },
+        Source::Qemu(event) => format!("  {}", qemu(event)),
+        Source::Test(event) => test(event),
         Source::Guest(event) => match &event.what {
             What::Hello { program, kernel, .. } => {
                 format!("  guest: gen-fixtures {program} runs on Linux {kernel}")
             }
             What::Ready => "  guest: ready for the scenario".into(),
+            What::Converged => "  guest: the network has converged".into(),
             What::StepStarted { step } => format!("  guest: {} begins", step.name()),
             What::StepDone { step, detail } => format!("  guest: {} done{}", step.name(), with(detail)),
             What::Note { step, text } => format!("  guest: {}: {text}", step.name()),
-            What::Heartbeat { .. } => return None,
+            What::Heartbeat { .. } | What::ShellTook { .. } => return None,
             What::Failed(failure) => format!("  guest: {} FAILED: {}", failure.step.name(), failure.message),
-            What::Done => "  guest: everything is handed over; power-off".into(),
+            What::Vm(event) => format!("  guest: {event}"),
+            What::Done => "  guest: everything is handed over".into(),
+            What::Held => "  guest: holds, to be saved for a shell".into(),
+            What::ShellEnded { status } => format!("  guest: the shell ended with status {status}"),
         },
     })
+}
+
+fn qemu(event: &QemuEvent) -> String {
+    match event {
+        QemuEvent::Started { pid, continued: false } => format!("qemu: runs as process {pid}"),
+        QemuEvent::Started { pid, continued: true } => {
+            format!("qemu: runs as process {pid}, continuing a saved guest")
+        }
+        QemuEvent::Saved => "qemu: the machine is saved".into(),
+        QemuEvent::Panicked => "qemu: the guest's kernel PANICKED".into(),
+        QemuEvent::Paused { state } => format!("qemu: the machine is paused: {state}"),
+        QemuEvent::ShutDown { reason } => format!("qemu: the machine is off: {reason}"),
+        QemuEvent::Ended { status, .. } => format!("qemu: ended, {status}"),
+    }
+}
+
+fn test(event: &TestEvent) -> String {
+    match event {
+        TestEvent::RunnerStarted { tests } => format!("{tests} tests begin"),
+        TestEvent::Started { test, attempt, of: 1 } if *attempt == 1 => format!("test {test} begins"),
+        TestEvent::Started { test, attempt, of } => format!("test {test} begins, attempt {attempt} of {of}"),
+        TestEvent::Slow { test, after_ns } => {
+            format!("test {test} is slow: {} s so far", seconds(*after_ns))
+        }
+        TestEvent::Note { test, text } => format!("test {test}: {text}"),
+        TestEvent::AttemptEnded { test, attempt, passed: true, took_ns, .. } => {
+            format!("test {test}: attempt {attempt} passed in {} s", seconds(*took_ns))
+        }
+        TestEvent::AttemptEnded { test, attempt, message, took_ns, .. } => {
+            format!("test {test}: attempt {attempt} FAILED in {} s{}", seconds(*took_ns), with(message))
+        }
+        TestEvent::Ended { test, result, took_ns } => {
+            format!("test {test}: {} in {} s", result.name(), seconds(*took_ns))
+        }
+        TestEvent::RunnerEnded { passed, flaky, failed, skipped } => {
+            format!("tests ended: {passed} passed, {flaky} flaky, {failed} failed, {skipped} skipped")
+        }
+    }
 }
 
 /// Nanoseconds as seconds with milliseconds.

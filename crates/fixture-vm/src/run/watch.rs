@@ -11,7 +11,7 @@ use fixture::contract::event::{Failure, GuestEvent, Step, What};
 use fixture::contract::{self};
 use qapi::qmp::RunState;
 
-use super::events::{EventLog, Stage};
+use super::events::{EventLog, QemuEvent, Stage};
 use crate::exit::{GuestFailed, TimedOut};
 use crate::interrupt::Interrupt;
 use crate::qemu::monitor::Notice;
@@ -28,13 +28,15 @@ pub struct Deadlines {
     pub hand_over: Duration,
     /// Longest time without a word of the guest, from its first one on.
     pub silence: Duration,
+    /// After how long the scenario is told to be slow, once for each such time.
+    pub slow: Option<Duration>,
 }
 
 /// How long a guest that has said its last word may take to power off.
 const POWER_OFF: Duration = Duration::from_secs(20);
 
-/// How often the events file is looked at.
-const TICK: Duration = Duration::from_millis(20);
+/// How often the events file is looked at: so long may a guest wait for its next stage, or its end.
+const TICK: Duration = Duration::from_millis(5);
 
 /// How many lines of the console a failure shows.
 const CONSOLE_LINES: usize = 12;
@@ -47,11 +49,23 @@ pub struct Watch<'a> {
     interrupt: &'a Interrupt,
 }
 
-/// How far to watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
+/// Where a guest holds until it is given what it needs next; there it can be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    /// It has booted.
     Ready,
-    HandedOver,
+    /// Its network has converged.
+    Converged,
+}
+
+impl Milestone {
+    /// The step whose end it is.
+    fn step(self) -> Step {
+        match self {
+            Milestone::Ready => Step::Boot,
+            Milestone::Converged => Step::Converge,
+        }
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -65,44 +79,62 @@ impl<'a> Watch<'a> {
         Ok(Self { guest: Guest::new(events, deadlines)?, console, deadlines, interrupt })
     }
 
-    /// Watches until the guest is ready for the scenario.
-    pub fn until_ready(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
-        self.watch(Until::Ready, qemu, log)
+    /// Watches until the guest holds, or has held.
+    pub fn until(&mut self, at: Milestone, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+        self.watch(Some(at), qemu, log)
     }
 
-    /// Whether the paused guest is where it was ready, and has not read the scenario.
-    pub fn is_still_ready(&mut self, log: &mut EventLog) -> Result<bool> {
-        self.guest.hear(log)?;
-        Ok(self.guest.step == Some(Step::Boot))
+    /// Whether the paused guest still holds there, and has not read what comes next.
+    pub fn still_holds(&mut self, at: Milestone, log: &mut EventLog) -> Result<bool> {
+        self.guest.hear(None, log)?;
+        Ok(self.guest.reached == Some(at) && self.guest.step == Some(at.step()))
     }
 
-    /// Watches until the guest has powered off after handing over; anything else is an error.
-    pub fn until_handed_over(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+    /// The guest goes on with the scenario: from here the scenario's deadline runs.
+    pub fn scenario_begins(&mut self) {
         self.guest.scenario_begins(self.deadlines);
-        self.watch(Until::HandedOver, qemu, log)
     }
 
-    fn watch(&mut self, until: Until, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+    /// Whether the guest stays as it is, to be saved.
+    pub fn is_held(&self) -> bool {
+        self.guest.held
+    }
+
+    /// Watches until the guest has powered off, or holds, after handing over; anything else is an error.
+    pub fn until_handed_over(&mut self, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
+        self.watch(None, qemu, log)
+    }
+
+    /// Watches until the guest holds there, or else until it has ended.
+    fn watch(&mut self, until: Option<Milestone>, qemu: &mut Running, log: &mut EventLog) -> Result<()> {
         loop {
             self.interrupt.check()?;
             // Whether QEMU has ended is asked first, its notices and the guest's events are read after: what
             // was said before the end is all there.
             let ended = qemu.ended()?;
             let notices = qemu.listen(TICK)?;
-            self.guest.hear(log)?;
+            self.guest.hear(until, log)?;
             if let Some(failure) = &self.guest.failure {
-                if ended.is_some() || self.guest.last_word.elapsed() > POWER_OFF {
+                let is_last =
+                    ended.is_some() || self.guest.held || self.guest.last_word.elapsed() > POWER_OFF;
+                if is_last {
                     return Err(self.failed(told(failure)));
                 }
             }
             for notice in notices {
-                self.take(notice, qemu)?;
+                self.take(notice, qemu, log)?;
             }
-            if until == Until::Ready && self.guest.ready {
+            if until.is_some() && self.guest.reached >= until {
+                return Ok(());
+            }
+            if self.guest.held && self.guest.handed_over {
                 return Ok(());
             }
             if let Some(status) = ended {
                 return self.ended(status, qemu);
+            }
+            if let Some(after) = self.guest.slow(self.deadlines) {
+                log.slow(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))?;
             }
             if let Some(text) = self.guest.overdue(self.deadlines) {
                 return Err(TimedOut(with_console(text, self.console)).into());
@@ -111,7 +143,10 @@ impl<'a> Watch<'a> {
     }
 
     /// Takes what QEMU says of the machine, as far as it is not what was waited for.
-    fn take(&self, notice: Notice, qemu: &Running) -> Result<()> {
+    fn take(&self, notice: Notice, qemu: &Running, log: &mut EventLog) -> Result<()> {
+        if let Some(event) = told_by_qemu(&notice) {
+            log.qemu(event)?;
+        }
         let place = self.guest.place();
         match notice {
             Notice::Panicked => Err(self.failed(panicked(&self.guest, self.console))),
@@ -162,11 +197,14 @@ struct Guest {
     next_seq: u64,
     step: Option<Step>,
     stage_ends: Instant,
+    scenario: Option<Instant>,
+    slow_told: u32,
     hand_over_ends: Duration,
-    ready: bool,
+    reached: Option<Milestone>,
     last_word: Instant,
     failure: Option<Failure>,
     handed_over: bool,
+    held: bool,
 }
 
 impl Guest {
@@ -178,17 +216,21 @@ impl Guest {
             next_seq: 0,
             step: None,
             stage_ends: Instant::now() + deadlines.boot,
+            scenario: None,
+            slow_told: 0,
             hand_over_ends: deadlines.hand_over,
-            ready: false,
+            reached: None,
             last_word: Instant::now(),
             failure: None,
             handed_over: false,
+            held: false,
         })
     }
 
-    /// Reads every whole line that is there.
-    fn hear(&mut self, log: &mut EventLog) -> Result<()> {
-        loop {
+    /// Reads every whole line that is there, but none after that of a milestone which is waited for: what follows
+    /// belongs to the next stage.
+    fn hear(&mut self, until: Option<Milestone>, log: &mut EventLog) -> Result<()> {
+        while until.is_none() || self.reached < until {
             self.lines.read_until(b'\n', &mut self.partial).context("reading the guest's events")?;
             if self.partial.last() != Some(&b'\n') {
                 return Ok(());
@@ -205,6 +247,7 @@ impl Guest {
                 }
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, event: GuestEvent, log: &mut EventLog) -> Result<()> {
@@ -222,10 +265,12 @@ impl Guest {
                 );
                 return Err(GuestFailed(message).into());
             }
-            What::Ready => self.ready = true,
+            What::Ready => self.reached = Some(Milestone::Ready),
+            What::Converged => self.reached = Some(Milestone::Converged),
             What::StepStarted { step } => self.step = Some(*step),
             What::Failed(failure) => self.failure = Some(failure.clone()),
             What::Done => self.handed_over = true,
+            What::Held => self.held = true,
             _ => {}
         }
         let hand_over = matches!(event.what, What::StepStarted { step: Step::HandOver });
@@ -234,6 +279,7 @@ impl Guest {
             log.done("")?;
             log.begin(Stage::HandOver)?;
             self.stage_ends = Instant::now() + self.hand_over_ends;
+            self.scenario = None;
         }
         Ok(())
     }
@@ -242,6 +288,17 @@ impl Guest {
     fn scenario_begins(&mut self, deadlines: &Deadlines) {
         self.last_word = Instant::now();
         self.stage_ends = self.last_word + deadlines.scenario;
+        self.scenario = Some(self.last_word);
+    }
+
+    /// How long the scenario has been going on, if it is time to say so.
+    fn slow(&mut self, deadlines: &Deadlines) -> Option<Duration> {
+        let (slow, since) = (deadlines.slow?, self.scenario?);
+        let after = slow * (self.slow_told + 1);
+        (since.elapsed() >= after).then(|| {
+            self.slow_told += 1;
+            after
+        })
     }
 
     /// Where the guest is, for messages.
@@ -260,6 +317,15 @@ impl Guest {
             return Some(text);
         }
         (Instant::now() > self.stage_ends).then(|| format!("the guest took too long {}", self.place()))
+    }
+}
+
+fn told_by_qemu(notice: &Notice) -> Option<QemuEvent> {
+    match notice {
+        Notice::Panicked => Some(QemuEvent::Panicked),
+        Notice::Paused(state) => Some(QemuEvent::Paused { state: format!("{state:?}") }),
+        Notice::ShutDown(reason) => Some(QemuEvent::ShutDown { reason: reason.clone() }),
+        Notice::Gone => None,
     }
 }
 

@@ -89,7 +89,7 @@ fn check_all(root: &Path, results: Option<&Path>) -> Result<()> {
         println!("{}", report::summary(&artifacts, &tests, root));
         return Ok(());
     }
-    Err(VerificationFailed(tell(&findings)).into())
+    Err(VerificationFailed(tell(&findings), Vec::new()).into())
 }
 
 fn read(root: &Path) -> Result<(Artifacts, Tests)> {

@@ -121,6 +121,11 @@ fn locked() -> Vec<Vec<String>> {
     lines.map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }
 
+/// The package that is fetched last.
+fn last_locked() -> Vec<String> {
+    locked().pop().unwrap()
+}
+
 /// Each file of an image with its bytes.
 fn contents(image: &Path) -> Vec<(String, Vec<u8>)> {
     let read = |name: &str| (name.to_owned(), fs::read(image.join(name)).unwrap());
@@ -218,7 +223,7 @@ fn a_package_that_is_gone_is_named_with_the_mend() {
 
 /// Starts a build that hangs where it fetches the last package, and waits until it does.
 fn hanging_build(home: &Home, mirror: &Mirror) -> Child {
-    let last = mirror.package("zlib1g");
+    let last = mirror.path(&last_locked());
     fs::remove_file(&last).unwrap();
     nix::unistd::mkfifo(&last, Mode::S_IRWXU).unwrap();
     let child = home.build_from(mirror).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -245,10 +250,10 @@ fn ended(mut child: Child) -> Option<i32> {
 /// Puts the last package back and takes the others away: they must not be asked for again.
 fn only_the_last(mirror: &Mirror) {
     // A method of apt's that outlived its killed parent is let go: it reads to the end and finds nobody to tell.
-    File::options().read(true).write(true).open(mirror.package("zlib1g")).unwrap();
+    File::options().read(true).write(true).open(mirror.path(&last_locked())).unwrap();
     for line in locked() {
         fs::remove_file(mirror.path(&line)).unwrap();
-        if line[0] == "zlib1g" {
+        if line == last_locked() {
             std::os::unix::fs::symlink(downloads().join(&line[5]), mirror.path(&line)).unwrap();
         }
     }

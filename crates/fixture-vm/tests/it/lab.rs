@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::project::{command, root, said};
@@ -203,7 +205,7 @@ impl Live {
     }
 
     /// Sends the harness a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
         nix::sys::signal::kill(pid, signal).unwrap();
     }
@@ -221,10 +223,29 @@ impl Live {
 
 /// Runs to the end; the exit code must be this. Gives both outputs as one text.
 pub fn ends_with(code: i32, mut run: Command) -> String {
-    let output: Output = run.output().unwrap();
+    let output = end(run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let text = said(&output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     text
+}
+
+/// Waits for a program's end. One that goes on for longer than [`PATIENCE`] is asked to end, then made to: the test
+/// fails, and those after it run.
+pub fn end(child: Child) -> Output {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let (ended, waits) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        for (patience, signal) in [(PATIENCE, Signal::SIGTERM), (PATIENCE / 10, Signal::SIGKILL)] {
+            if waits.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            nix::sys::signal::kill(pid, signal).unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    output
 }
 
 /// Says that a test cannot run here, and why; `tools/test` counts and shows it.
@@ -235,6 +256,11 @@ pub fn skip(test: &str, reason: &str) {
         let mut list = fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
         writeln!(list, "{test}: {reason}").unwrap();
     }
+}
+
+/// A scenario of the tests.
+pub fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name).with_extension("yaml")
 }
 
 /// A scenario that is shipped.

@@ -146,6 +146,18 @@ fn a_module_that_loses_a_value_is_told() {
         ),
         ("minimal.nix", "systemd.network.wait-online.enable = false;", "", "nothing waits for a network"),
         ("tools.nix", "\"${lib.getBin package}/bin/${name}\"", "name", "every tool is an absolute path"),
+        (
+            "tools.nix",
+            "from packages.firecracker [ \"firecracker\" ]",
+            "{ }",
+            "every tool of a scene is there",
+        ),
+        (
+            "unit.nix",
+            "by-label/${cfg.storeLabel}",
+            "by-id/none",
+            "the program is told what microVMs boot and share",
+        ),
     ] {
         refused("modules", &format!("tools/nixos/{file}"), from, to, &[told]);
     }

@@ -93,7 +93,7 @@ fn the_real_clock_has_an_overlay_and_leaves_the_image_alone() {
     let lab = Lab::new();
     let before = fs::metadata(image().join("root.img")).unwrap().modified().unwrap();
     let mut dry = lab.run(&["--clock", "real", "--dry-run"]);
-    dry.arg("--keep");
+    dry.args(["--keep", "all"]);
     let line = ends_with(0, dry);
     assert!(line.contains("root.qcow2"), "{line}");
     let text = ends_with(0, lab.run(&["--clock", "real"]));

@@ -6,16 +6,26 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, SMALL, ends_with, image};
+use crate::lab::{Lab, SMALL, ends_with, image, shipped};
 
 /// What a run says when it had a saved guest.
 const CONTINUED: &str = "continued from a saved guest";
 /// What a run says when it saved one.
 const SAVED: &str = "the guest as it was ready";
 
+/// What a run says when it had a saved guest whose network had converged.
+const CONTINUED_CONVERGED: &str = "continued from a guest whose network had converged";
+/// What a run says when it saved one.
+const SAVED_CONVERGED: &str = "the guest as its network had converged";
+
 /// A run of the small scenario with a cache that only this test has.
 fn run(lab: &Lab, set: &str, args: &[&str]) -> Command {
-    let mut run = lab.program(&["run", SMALL, "--guest"]);
+    run_of(lab, Path::new(SMALL), set, args)
+}
+
+fn run_of(lab: &Lab, scenario: &Path, set: &str, args: &[&str]) -> Command {
+    let mut run = lab.program(&["run"]);
+    run.arg(scenario).arg("--guest");
     run.arg(image())
         .arg("--out")
         .arg(lab.path(set))
@@ -56,7 +66,7 @@ fn state(lab: &Lab) -> PathBuf {
     let states: Vec<_> = fs::read_dir(lab.path("cache/fixture-vm/warm"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with(".tmp"))
+        .filter(|path| path.join("contents.json").is_file())
         .collect();
     assert_eq!(states.len(), 1, "{states:?}");
     states[0].clone()
@@ -82,5 +92,42 @@ fn a_saved_guest_gives_the_bytes_of_a_cold_boot_for_every_seed_and_is_made_again
     assert!(mended.contains("cannot be used") && mended.contains(SAVED), "{mended}");
     assert_same(&lab.path("cold"), &lab.path("mended"));
     assert!(state(&lab).join("contents.json").is_file());
+    lab.assert_nothing_left();
+}
+
+/// Another course for the network of the shipped three-node scenario: other streams, times and expectations.
+const OTHER_COURSE: &str = "
+streams:
+  - { name: urgent, from: gm-p1, to: ep-p1, vlan: 20, pcp: 7, size: 300, interval: 1ms, count: 30, offset: 3ms }
+expect:
+  gptp: { min_samples: 5 }
+captures:";
+
+#[test]
+fn a_guest_whose_network_has_converged_gives_another_course_in_it_the_bytes_of_a_cold_boot() {
+    let lab = Lab::new();
+    let one = shipped("tsn-three-node");
+    let text = fs::read_to_string(&one).unwrap();
+    let (network, rest) = text.split_once("\nstreams:").unwrap();
+    let captures = rest.split_once("\ncaptures:").unwrap().1.split_once("\nexpect:").unwrap().0;
+    let network =
+        network.replace("name: tsn-three-node", "name: another").replace("duration: 2s", "duration: 500ms");
+    let other = lab.path("other.yaml");
+    fs::write(&other, format!("{network}{OTHER_COURSE}{captures}\n")).unwrap();
+
+    let cold = ends_with(0, run_of(&lab, &other, "cold", &["--cold"]));
+    assert!(!cold.contains(CONTINUED) && !cold.contains(CONTINUED_CONVERGED), "{cold}");
+    // The first run of a network notes it; the second, which continues from a booted guest, saves it converged.
+    let first = ends_with(0, run_of(&lab, &one, "first", &[]));
+    assert!(first.contains(SAVED) && !first.contains(SAVED_CONVERGED), "{first}");
+    let second = ends_with(0, run_of(&lab, &one, "second", &[]));
+    assert!(second.contains(CONTINUED) && second.contains(SAVED_CONVERGED), "{second}");
+    assert_same(&lab.path("first"), &lab.path("second"));
+    let third = ends_with(0, run_of(&lab, &other, "third", &[]));
+    assert!(third.contains(CONTINUED_CONVERGED), "{third}");
+    assert_same(&lab.path("cold"), &lab.path("third"));
+    // Another seed is another network.
+    let seed = ends_with(0, run_of(&lab, &other, "seed", &["--seed", "9"]));
+    assert!(seed.contains(CONTINUED) && !seed.contains(CONTINUED_CONVERGED), "{seed}");
     lab.assert_nothing_left();
 }

@@ -219,6 +219,8 @@ fn the_nightly_runs_here_on_the_debian_guest() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("0 of 1 scenarios failed"), "{}", said(&output));
     assert!(out.path().join("vlan-trunk/set/capture.pcapng").exists());
+    let report = fs::read_to_string(out.path().join("vlan-trunk/report.html")).unwrap();
+    assert!(report.contains("<h1>vlan-trunk</h1>"), "{report}");
     let summary =
         command("tools/ci/summary").arg(out.path()).env_remove("GITHUB_STEP_SUMMARY").output().unwrap();
     assert!(said(&summary).contains("| vlan-trunk | passed | passed |"), "{}", said(&summary));

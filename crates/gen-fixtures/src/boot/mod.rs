@@ -28,19 +28,44 @@ pub fn mount_kernel_file_systems() -> Result<()> {
 
 /// Goes from the initramfs to the root and loads every module.
 pub fn enter_root(line: &CommandLine, events: &Events) -> Result<()> {
-    modules::load_all(Path::new(EARLY_MODULES))?;
-    if let Some((device, kind)) = &line.root {
-        root::mount_root(device, kind)?;
-        root::switch()?;
-        events.note(format!("the root is {device} ({kind})"));
+    load_early_modules()?;
+    match &line.root {
+        Some((device, kind)) => {
+            switch_to(device, kind)?;
+            events.note(format!("the root is {device} ({kind})"));
+        }
+        None => mount_scratch()?,
     }
-    for at in ["/run", "/tmp", "/var"] {
-        mount_at("tmpfs", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755")?;
-    }
-    std::os::unix::fs::symlink("/run", "/var/run").context("making /var/run")?;
     let modules = modules::load_all(Path::new(MODULES))?;
     events.note(format!("{modules} kernel modules"));
     Ok(())
+}
+
+/// Loads the modules of the initramfs.
+pub fn load_early_modules() -> Result<()> {
+    modules::load_all(Path::new(EARLY_MODULES)).map(drop)
+}
+
+/// Goes from the initramfs to the root on this device.
+pub fn switch_to(device: &str, kind: &str) -> Result<()> {
+    root::mount_root(device, kind)?;
+    root::switch()?;
+    mount_scratch()
+}
+
+/// Goes from the initramfs to a root in memory, with the Nix store that is on this device.
+pub fn switch_to_store(device: &str, kind: &str) -> Result<()> {
+    root::mount_store(device, kind)?;
+    root::switch()?;
+    mount_scratch()
+}
+
+/// What is written is in memory: the root is read-only.
+fn mount_scratch() -> Result<()> {
+    for at in ["/run", "/tmp", "/var"] {
+        mount_at("tmpfs", at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755")?;
+    }
+    std::os::unix::fs::symlink("/run", "/var/run").context("making /var/run")
 }
 
 fn mount_at(kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<()> {

@@ -27,8 +27,8 @@ fn load(path: &Path) -> Result<()> {
         format!("kernel module {}: missing from the image; build it again", path.display())
     })?;
     match finit_module(file, c"", ModuleInitFlags::empty()) {
-        // pvpanic and its like find no device on some machines, which is no harm.
-        Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
+        // pvpanic and its like find no device on some machines, KVM's no support, which is no harm.
+        Ok(()) | Err(Errno::EEXIST | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(()),
         Err(error) => bail!("kernel module {}: {}: see the console for why", path.display(), error.desc()),
     }
 }

@@ -11,6 +11,12 @@ pub fn off() -> ! {
     sync();
     let Err(error) = reboot(RebootMode::RB_POWER_OFF);
     println!("fixture-vm: power-off: {error}; restarting instead");
+    restart()
+}
+
+/// Writes back what is not written yet and restarts the machine, which ends a VMM that was told not to.
+pub fn restart() -> ! {
+    sync();
     let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
     println!("fixture-vm: restart: {error}");
     std::process::exit(1)

@@ -1,5 +1,6 @@
 //! The step from the initramfs to the real root, as switch_root(8) takes it.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,18 +16,49 @@ const SYSROOT: &str = "/sysroot";
 /// A disk's driver may look for its disk after the module is loaded.
 const DISK: Duration = Duration::from_secs(10);
 
+/// Where a Nix store is, whose programs name each other by their whole paths.
+const STORE: &str = "nix/store";
+
+/// Folders of a root that has only a store: what is mounted on, and what daemons look into.
+const FOLDERS: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "var", "etc/lldpd.d", STORE];
+
+/// Accounts of such a root: lldpd gives up its privileges to the second one.
+const ACCOUNTS: [(&str, &str); 2] = [
+    ("etc/passwd", "root:x:0:0::/root:/bin/sh\n_lldpd:x:101:101::/run/lldpd:/bin/false\n"),
+    ("etc/group", "root:x:0:\n_lldpd:x:101:\n"),
+];
+
+/// Makes a root in memory and mounts the device with the store in it, read-only.
+pub fn mount_store(device: &str, kind: &str) -> Result<()> {
+    mount(Some("tmpfs"), SYSROOT, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
+        .context("mounting a root in memory")?;
+    let root = Path::new(SYSROOT);
+    for folder in FOLDERS {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    for (file, text) in ACCOUNTS {
+        fs::write(root.join(file), text).with_context(|| format!("writing {file} of the root"))?;
+    }
+    mount_device(device, kind, &root.join(STORE))
+}
+
 /// Mounts the root device read-only.
 pub fn mount_root(device: &str, kind: &str) -> Result<()> {
+    mount_device(device, kind, Path::new(SYSROOT))
+}
+
+fn mount_device(device: &str, kind: &str, at: &Path) -> Result<()> {
     clock::wait_until(DISK, Duration::from_millis(1), || {
         let missing = || {
-            let present = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
+            let present = fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
             let names: Vec<_> =
                 present.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
             format!("no root device {device}; block devices: {}", names.join(" "))
         };
         Ok(if Path::new(device).exists() { Ok(()) } else { Err(missing()) })
     })?;
-    mount(Some(device), SYSROOT, Some(kind), MsFlags::MS_RDONLY, None::<&str>)
+    mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, None::<&str>)
         .with_context(|| format!("mounting {device} as {kind}: is the root image whole?"))
 }
 

@@ -1,7 +1,7 @@
 //! Which of pmc's answers are measurements: those since the node follows its present grandmaster, and of these
 //! only what ptp4l has computed.
 
-use fixture::gptp::pmc::{self, PmcError, Response};
+use fixture::gptp::pmc::{self, Clock, PmcError, Response};
 use fixture::gptp::{ClockIdentity, Sample};
 
 /// The grandmaster that the last answer names, and the measurements against it; nothing if the node follows
@@ -10,9 +10,12 @@ use fixture::gptp::{ClockIdentity, Sample};
 /// When a port begins to follow, ptp4l forgets the path delay until the next Pdelay exchange, and in the
 /// meantime reports when a Sync arrived with an offset that it has not set: zero. On an even clock zero is a
 /// result as well, so zeros at the beginning count only after two Pdelay intervals (`pdelay_ns` each).
+///
+/// A clock that is `steered` is set in between; its samples are stamped with the time of the grandmaster.
 pub fn measured(
     answers: &[Response],
     pdelay_ns: u64,
+    steered: bool,
 ) -> Result<Option<(ClockIdentity, Vec<Sample>)>, PmcError> {
     let mut since_change = Vec::new();
     let mut grandmaster = None;
@@ -26,7 +29,8 @@ pub fn measured(
         since_change.push(answer.clone());
     }
     let Some(grandmaster) = grandmaster else { return Ok(None) };
-    let mut samples = pmc::samples(&since_change)?;
+    let clock = if steered { Clock::Master } else { Clock::Slave };
+    let mut samples = pmc::samples(&since_change, clock)?;
     let known = samples.first().map_or(0, |first| first.timestamp_ns + 2 * pdelay_ns);
     let unset = |sample: &&Sample| sample.sync_error_ns == 0 && sample.timestamp_ns < known;
     let unset = samples.iter().take_while(unset).count();
@@ -52,7 +56,7 @@ mod tests {
                 )
             })
             .collect();
-        let measured = measured(&pmc::read(&text).unwrap(), SECOND).unwrap();
+        let measured = measured(&pmc::read(&text).unwrap(), SECOND, false).unwrap();
         measured.map(|(id, samples)| (id.0[7], samples.iter().map(|sample| sample.sync_error_ns).collect()))
     }
 

@@ -11,7 +11,8 @@ mod splitmix;
 
 use std::path::{Path, PathBuf};
 
-use fixture::scenario::{Node, Role, Scenario};
+use fixture::scenario::{Node, NodeKind, Role, Scenario};
+use fixture::value::PortName;
 
 use self::perturb::Perturbation;
 
@@ -26,7 +27,7 @@ pub type Batch = Vec<String>;
 pub struct Plan {
     /// ip(8): veth pairs, each end made in its node's namespace.
     pub links: Batch,
-    /// The nodes, in the scenario's order.
+    /// The nodes that are namespaces, in the scenario's order.
     pub nodes: Vec<NodePlan>,
     /// What the seed varies.
     pub perturbation: Perturbation,
@@ -37,9 +38,9 @@ pub struct Plan {
 pub struct NodePlan {
     /// Its name.
     pub name: String,
-    /// Its ports, in the scenario's order.
+    /// Its ports that are veth, in the scenario's order.
     pub ports: Vec<String>,
-    /// ip(8): bridge, VLAN interfaces, everything up.
+    /// ip(8): TAPs of microVMs, bridge, VLAN interfaces, everything up.
     pub ip: Batch,
     /// bridge(8): VLANs of bridge ports.
     pub bridge: Batch,
@@ -57,19 +58,37 @@ impl Plan {
     pub fn of(scenario: &Scenario, seed: u64) -> Self {
         let perturbation = Perturbation::of(scenario, seed);
         let mut netem_seeds = perturbation.netem.iter().copied();
-        let nodes = scenario.nodes.iter().map(|node| NodePlan {
-            name: node.name.clone(),
-            ports: node.ports.iter().map(|port| port.name.to_string()).collect(),
-            ip: ports::interfaces(node),
-            bridge: ports::bridge_vlans(node),
-            tc: schedule::commands(node)
-                .into_iter()
-                .chain(netem::commands(scenario, node, &mut netem_seeds))
-                .collect(),
-            lldpd: node.lldp.as_ref().map(|settings| lldp::config(node, settings)),
-            ptp4l: node.gptp.as_ref().map(|settings| ptp::config(node, settings)),
+        let nodes = scenario.nodes.iter().filter_map(|node| {
+            let netem = netem::commands(scenario, node, &mut netem_seeds);
+            (node.kind == NodeKind::Namespace).then(|| NodePlan::of(scenario, node, netem))
         });
         Self { links: ports::links(scenario), nodes: nodes.collect(), perturbation }
+    }
+
+    /// The plan of a machine that is this node of the scenario and nothing else.
+    pub fn of_microvm(scenario: &Scenario, node: &Node, seed: u64) -> Self {
+        let all = Perturbation::of(scenario, seed);
+        let starts = all.microvm(&node.name).map_or(Vec::new(), |microvm| microvm.starts.clone());
+        let perturbation = Perturbation { starts, ..all };
+        let nodes = vec![NodePlan::of(scenario, node, Batch::new())];
+        Self { links: Batch::new(), nodes, perturbation }
+    }
+}
+
+impl NodePlan {
+    fn of(scenario: &Scenario, node: &Node, netem: Batch) -> Self {
+        Self {
+            name: node.name.clone(),
+            ports: (node.ports.iter().map(|port| &port.name))
+                .filter(|port| !scenario.is_tap(port))
+                .map(PortName::to_string)
+                .collect(),
+            ip: ports::interfaces(scenario, node),
+            bridge: ports::bridge_vlans(node),
+            tc: schedule::commands(node).into_iter().chain(netem).collect(),
+            lldpd: node.lldp.as_ref().map(|settings| lldp::config(node, settings)),
+            ptp4l: node.gptp.as_ref().map(|settings| ptp::config(node, settings)),
+        }
     }
 }
 
@@ -133,6 +152,20 @@ pub(crate) mod tests {
     #[test]
     fn vlan_trunk() {
         insta::assert_snapshot!(text(&Plan::of(&shipped("vlan-trunk.yaml"), 1)));
+    }
+
+    #[test]
+    fn microvm_pool() {
+        insta::assert_snapshot!(text(&Plan::of(&shipped("microvm-pool.yaml"), 1)));
+    }
+
+    #[test]
+    fn a_microvm_of_it() {
+        let scenario = shipped("microvm-pool.yaml").unfolded();
+        let node = scenario.nodes.iter().find(|node| node.name == "worker-1").unwrap();
+        let plan = Plan::of_microvm(&scenario, node, 1);
+        let starts: Vec<_> = plan.perturbation.starts.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(text(&plan) + "\n# starts\n" + &starts.join("\n"));
     }
 
     #[test]

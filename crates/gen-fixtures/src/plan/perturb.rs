@@ -1,12 +1,13 @@
-//! What a seed varies: when daemons start, when streams begin, and the random numbers of netem.
+//! What a seed varies: when daemons start, when streams begin, the random numbers of netem, and microVMs: their
+//! clocks and their daemons.
 //!
-//! Each of the three is drawn from a sequence of its own, and its parts in the scenario's order: a stream more
+//! Each of the four is drawn from a sequence of its own, and its parts in the scenario's order: a stream more
 //! moves no daemon.
 
 use std::fmt;
 
-use fixture::scenario::Scenario;
-use fixture::value::Nanos;
+use fixture::scenario::{Node, NodeKind, Perturb, Scenario};
+use fixture::value::{Nanos, Offset};
 
 use super::splitmix::SplitMix64;
 
@@ -24,7 +25,7 @@ pub enum Daemon {
 pub struct Start {
     /// Which daemon.
     pub daemon: Daemon,
-    /// Its node, by its place in the scenario.
+    /// Its node, by its place in the plan.
     pub node: usize,
     /// Its node's name.
     pub name: String,
@@ -42,16 +43,45 @@ pub struct Perturbation {
     pub streams: Vec<Nanos>,
     /// The seed of netem at each port, in the scenario's order, whether it has a netem or not.
     pub netem: Vec<u64>,
+    /// The microVMs, in the scenario's order.
+    pub microvms: Vec<MicroVm>,
+}
+
+/// What the seed does to a microVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MicroVm {
+    /// Its node's name.
+    pub name: String,
+    /// How far its clock is ahead of where the scenario puts it.
+    pub clock: Offset,
+    /// Its daemons, after its own first could start.
+    pub starts: Vec<Start>,
+}
+
+impl MicroVm {
+    fn draw(node: &Node, bounds: &Perturb, numbers: &mut SplitMix64) -> Self {
+        let clock = Offset(numbers.up_to(2 * bounds.clock_offset.0) as i64 - bounds.clock_offset.0 as i64);
+        let daemons = [(Daemon::Ptp4l, node.gptp.is_some()), (Daemon::Lldpd, node.lldp.is_some())];
+        // Both are drawn, so that a daemon more moves no other.
+        let drawn = daemons.map(|(daemon, wanted)| (daemon, wanted, Nanos(numbers.up_to(bounds.start.0))));
+        let wanted = drawn.into_iter().filter(|(_, wanted, _)| *wanted);
+        let start = |(daemon, _, after)| Start { daemon, node: 0, name: node.name.clone(), after };
+        let mut starts: Vec<_> = wanted.map(start).collect();
+        starts.sort_by_key(|start| start.after);
+        Self { name: node.name.clone(), clock, starts }
+    }
 }
 
 impl Perturbation {
     /// What this seed does to this scenario.
     pub fn of(scenario: &Scenario, seed: u64) -> Self {
         let mut seeds = SplitMix64::new(seed);
-        let [mut start, mut stream, mut netem] = std::array::from_fn(|_| SplitMix64::new(seeds.next()));
+        let [mut start, mut stream, mut netem, mut microvm] =
+            std::array::from_fn(|_| SplitMix64::new(seeds.next()));
         let bounds = scenario.perturb.clone().unwrap_or_default();
 
-        let nodes = || scenario.nodes.iter().enumerate();
+        let namespaces = || scenario.nodes.iter().filter(|node| node.kind == NodeKind::Namespace);
+        let nodes = || namespaces().enumerate();
         let ptp4ls = nodes().filter(|(_, node)| node.gptp.is_some()).map(|node| (Daemon::Ptp4l, node));
         let lldpds = nodes().filter(|(_, node)| node.lldp.is_some()).map(|node| (Daemon::Lldpd, node));
         let starts = ptp4ls.chain(lldpds).map(|(daemon, (at, node))| Start {
@@ -65,7 +95,13 @@ impl Perturbation {
 
         let streams = scenario.streams.iter().map(|_| Nanos(stream.up_to(bounds.stream_offset.0))).collect();
         let netem = scenario.nodes.iter().flat_map(|node| &node.ports).map(|_| netem.next()).collect();
-        Self { starts, streams, netem }
+        let microvms = scenario.microvms().map(|node| MicroVm::draw(node, &bounds, &mut microvm)).collect();
+        Self { starts, streams, netem, microvms }
+    }
+
+    /// What was drawn for a microVM.
+    pub fn microvm(&self, name: &str) -> Option<&MicroVm> {
+        self.microvms.iter().find(|microvm| microvm.name == name)
     }
 
     /// What was drawn, as the evidence of a run keeps it. The seeds of netem are in the commands for tc.
@@ -73,7 +109,11 @@ impl Perturbation {
         let starts = self.starts.iter().map(|start| format!("{start}\n"));
         let late = scenario.streams.iter().zip(&self.streams);
         let streams = late.map(|(stream, late)| format!("stream {} begins {late} later\n", stream.name));
-        starts.chain(streams).collect()
+        let microvms = self.microvms.iter().flat_map(|microvm| {
+            let clock = format!("clock of {} begins {} ahead\n", microvm.name, microvm.clock);
+            std::iter::once(clock).chain(microvm.starts.iter().map(|start| format!("{start}\n")))
+        });
+        starts.chain(streams).chain(microvms).collect()
     }
 }
 
@@ -91,11 +131,17 @@ impl fmt::Display for Start {
 mod tests {
     use super::*;
     use crate::plan::tests::shipped;
-    use fixture::scenario::Perturb;
 
     fn perturbed() -> Scenario {
-        let bounds = Perturb { start: Nanos::micros(50_000), stream_offset: Nanos::micros(1_000) };
-        Scenario { perturb: Some(bounds), ..shipped("tsn-three-node.yaml") }
+        Scenario { perturb: Some(bounds()), ..shipped("tsn-three-node.yaml") }
+    }
+
+    fn bounds() -> Perturb {
+        Perturb {
+            start: Nanos::micros(50_000),
+            stream_offset: Nanos::micros(1_000),
+            clock_offset: Nanos::micros(200),
+        }
     }
 
     #[test]
@@ -138,5 +184,24 @@ mod tests {
         let (one, other) = (Perturbation::of(&scenario, 3), Perturbation::of(&more, 3));
         assert_eq!((&one.starts, &one.netem), (&other.starts, &other.netem));
         assert_eq!(one.streams, other.streams[..3]);
+    }
+
+    #[test]
+    fn clocks_and_daemons_of_microvms_vary_either_way_and_only_within_their_bounds() {
+        let scenario = shipped("microvm-gptp.yaml");
+        let of = |seed, bounds| {
+            let scenario = Scenario { perturb: Some(bounds), ..scenario.clone() };
+            Perturbation::of(&scenario, seed).microvm("late").cloned().unwrap()
+        };
+        let all: Vec<_> = (1..=50).map(|seed| of(seed, bounds())).collect();
+        assert!(all.iter().all(|late| late.clock.0.abs() <= 200_000));
+        assert!(
+            all.iter().any(|late| late.clock.0 < -50_000) && all.iter().any(|late| late.clock.0 > 50_000)
+        );
+        assert!(all.iter().flat_map(|late| &late.starts).all(|start| start.after <= Nanos::micros(50_000)));
+        let lldpd_first = all.iter().filter(|late| late.starts[0].daemon == Daemon::Lldpd).count();
+        assert!((10..40).contains(&lldpd_first), "{lldpd_first}");
+        let still = of(7, Perturb::default());
+        assert_eq!((still.clock, still.starts[1].after), (Offset(0), Nanos(0)));
     }
 }

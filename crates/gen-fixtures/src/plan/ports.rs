@@ -24,7 +24,7 @@ const STP_TIMERS: &str = "hello_time 100 max_age 600 forward_delay 400";
 /// for a device without a peer, and may take a second to notice its carrier (`linkwatch_urgent_event`).
 const FIRST_INDEX: usize = 11;
 
-/// The veth pair of each link, made in the namespaces of its two nodes.
+/// The veth pair of each link that does not lead into a microVM, made in the namespaces of its two nodes.
 pub fn links(scenario: &Scenario) -> Batch {
     let end = |name: &PortName| {
         let (node, port) = scenario.port(name)?;
@@ -37,14 +37,22 @@ pub fn links(scenario: &Scenario) -> Batch {
     };
     let pair = |link: &fixture::scenario::Link| {
         let [a, b] = &link.ends;
+        if scenario.is_tap(a) || scenario.is_tap(b) {
+            return None;
+        }
         Some(format!("link add {} type veth peer name {}", end(a)?, end(b)?))
     };
     scenario.links.iter().filter_map(pair).collect()
 }
 
-/// A node's bridge or VLAN interfaces, and everything up.
-pub fn interfaces(node: &Node) -> Batch {
+/// A node's TAPs, which are there before and after the microVMs behind them, its bridge or VLAN interfaces, and
+/// everything up.
+pub fn interfaces(scenario: &Scenario, node: &Node) -> Batch {
     let mut batch = Batch::new();
+    for port in node.ports.iter().filter(|port| scenario.is_tap(&port.name)) {
+        batch.push(format!("tuntap add dev {} mode tap", port.name));
+        batch.push(format!("link set {} address {}", port.name, port.mac));
+    }
     if is_bridge(node) {
         let settings = node.bridge.clone().unwrap_or_default();
         // The bridge takes its first port's address, so that its bridge identifier is not drawn by lot.

@@ -1,6 +1,6 @@
 //! The configuration of a node's ptp4l: the 802.1AS profile over Ethernet with software time stamps.
 
-use fixture::scenario::{Gptp, Node, Role};
+use fixture::scenario::{Gptp, Node, NodeKind, Role};
 
 use super::ptp4l_socket;
 
@@ -17,8 +17,18 @@ const SYNC_TIMEOUT: u8 = 10;
 /// kept waiting at the wrong moment declares the port faulty.
 const TX_TIMESTAMP_MS: u16 = 1000;
 
-/// All nodes run on the clock of the one kernel, which must not be steered: ptp4l measures and reports only
-/// (`free_running`). So the ports that follow stay UNCALIBRATED, and every Sync gives one line in the log.
+/// By how much a steered clock may be off before it is set instead: what a node that was paused comes back with.
+const STEP_THRESHOLD: &str = "0.01";
+
+/// What the servo makes of an offset. With what ptp4l takes for software time stamps, 0.1 and 0.001, it would look for
+/// 16 s (0.016 / integral) before it steers at all, and then take a minute. It is not to set the clock at first, so
+/// that a clock is seen to converge.
+const PROPORTIONAL: &str = "0.7";
+const INTEGRAL: &str = "0.3";
+
+/// The nodes that are namespaces run on the clock of the one kernel, which must not be steered: ptp4l measures and
+/// reports only (`free_running`). So the ports that follow stay UNCALIBRATED, and every Sync gives one line in the
+/// log. A microVM has a clock of its own, and follows.
 pub fn config(node: &Node, settings: &Gptp) -> String {
     let (priority, announce_timeout) = match node.role {
         Role::Grandmaster => (100, GRANDMASTER_ANNOUNCE_TIMEOUT),
@@ -28,6 +38,13 @@ pub fn config(node: &Node, settings: &Gptp) -> String {
     let priority = settings.priority1.unwrap_or(priority);
     let socket = ptp4l_socket(&node.name);
     let Gptp { domain, log_sync_interval, log_announce_interval, log_pdelay_req_interval, .. } = settings;
+    let steering = match node.kind {
+        NodeKind::Namespace => "free_running 1".into(),
+        NodeKind::Microvm => format!(
+            "step_threshold {STEP_THRESHOLD}\nfirst_step_threshold 0\n\
+             pi_proportional_const {PROPORTIONAL}\npi_integral_const {INTEGRAL}"
+        ),
+    };
     let threshold = settings.neighbor_prop_delay_thresh.0;
     let mut text = format!(
         "[global]\n\
@@ -49,7 +66,7 @@ pub fn config(node: &Node, settings: &Gptp) -> String {
          follow_up_info 1\n\
          path_trace_enabled 1\n\
          assume_two_step 1\n\
-         free_running 1\n\
+         {steering}\n\
          tx_timestamp_timeout {TX_TIMESTAMP_MS}\n\
          fault_reset_interval 0\n\
          freq_est_interval 0\n\
