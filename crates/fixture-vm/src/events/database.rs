@@ -120,12 +120,14 @@ pub fn close(db: Connection) -> Result<()> {
 
 /// The database's version; an error for what is no event database, or one of a later program.
 fn version(db: &Connection) -> Result<i64> {
+    // One statement, so that all three are of one moment: another process may be making the database.
     let read = || -> rusqlite::Result<(i64, i32, i64)> {
-        Ok((
-            db.pragma_query_value(None, "user_version", |row| row.get(0))?,
-            db.pragma_query_value(None, "application_id", |row| row.get(0))?,
-            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
-        ))
+        db.query_row(
+            "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)
+               FROM pragma_user_version, pragma_application_id",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
     };
     let (version, application, objects) = match read() {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {

@@ -374,6 +374,18 @@ fn several_processes_at_once_lose_nothing() {
 }
 
 #[test]
+fn all_who_meet_at_the_making_of_a_database_open_it() {
+    for _ in 0..40 {
+        let home = Home::new();
+        std::thread::scope(|scope| {
+            let open = || home.place.open().unwrap();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            all.into_iter().for_each(|one| drop(one.join().unwrap()));
+        });
+    }
+}
+
+#[test]
 fn a_writer_that_is_killed_leaves_all_but_at_most_its_last_event() {
     let home = Home::new();
     let mut writer = start_writer(&home, u64::MAX);
