@@ -162,13 +162,12 @@ impl EventLog {
         self.records.iter().filter_map(took).collect()
     }
 
-    /// How long QEMU was there, in nanoseconds; 0 if no guest ran.
-    pub fn guest_ns(&self) -> u64 {
-        let ran = |record: &Record| match record.source {
-            Source::Qemu(QemuEvent::Ended { ran_ns, .. }) => ran_ns,
-            _ => 0,
-        };
-        self.records.iter().map(ran).sum()
+    /// How long QEMU was there, in nanoseconds, if a guest ran.
+    pub fn guest_ns(&self) -> Option<u64> {
+        self.records.iter().find_map(|record| match record.source {
+            Source::Qemu(QemuEvent::Ended { ran_ns, .. }) => Some(ran_ns),
+            _ => None,
+        })
     }
 
     /// Writes the story so far to a folder, as lines of JSON and as text.

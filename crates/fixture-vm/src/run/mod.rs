@@ -181,7 +181,7 @@ fn verify(plan: &Plan, staging: &Staging, log: &mut EventLog) -> Result<Report> 
     Ok(report)
 }
 
-/// Adds the scenario and the manifest.
+/// Adds the scenario, as it was run, and the manifest.
 fn add_origin(
     plan: &Plan,
     prepared: &Prepared,
@@ -189,8 +189,8 @@ fn add_origin(
     set: &Path,
     log: &EventLog,
 ) -> Result<Manifest> {
-    let mut scenario =
-        serde_json::to_vec_pretty(&plan.input.scenario).context("writing the scenario as JSON")?;
+    let decided = plan.input.decided();
+    let mut scenario = serde_json::to_vec_pretty(&decided).context("writing the scenario as JSON")?;
     scenario.push(b'\n');
     fs::write(set.join(SCENARIO), scenario).context("adding the scenario")?;
     let mut files = status.files;

@@ -63,9 +63,10 @@ pub struct Try {
     pub answered_from_store: bool,
     /// Whether the scenario took longer than it should.
     pub slow: bool,
-    /// How long QEMU was there, from before its start to its end: the rest of the try is the harness's own time. 0
-    /// if it failed, or if no guest ran.
-    pub guest_ns: u64,
+    /// How long QEMU was there, from before its start to its end: the rest of the try is the harness's own time.
+    /// Absent where no guest ran, and of a try that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_ns: Option<u64>,
     /// How long each stage took; what failed has none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stages_ns: BTreeMap<&'static str, u64>,

@@ -213,7 +213,7 @@ impl<'a> Session<'a> {
                         took_ns,
                         answered_from_store: false,
                         slow: false,
-                        guest_ns: 0,
+                        guest_ns: None,
                         stages_ns: BTreeMap::new(),
                         failure,
                     });

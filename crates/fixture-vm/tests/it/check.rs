@@ -37,6 +37,20 @@ fn the_real_clock_does_not_give_the_same_bytes_and_the_first_difference_is_named
 }
 
 #[test]
+fn a_set_holds_the_scenario_as_it_was_run_whatever_its_file_says_of_clock_and_seed() {
+    let lab = Lab::new();
+    let scenario = scenario(&lab);
+    ends_with(0, run(&lab, &scenario, &[]));
+    let recorded = || fs::read_to_string(lab.out().join("scenario.json")).unwrap();
+    let first = recorded();
+    let text = fs::read_to_string(&scenario).unwrap();
+    fs::write(&scenario, text.replace("name: small", "name: small\nclock: real\nseed: 7")).unwrap();
+    // Equal inputs: other bytes than those in the store would end it with 7.
+    ends_with(0, run(&lab, &scenario, &["--clock", "virtual", "--seed", "1", "--no-cache"]));
+    assert_eq!(recorded(), first);
+}
+
+#[test]
 fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
     let lab = Lab::new();
     let scenario = scenario(&lab);

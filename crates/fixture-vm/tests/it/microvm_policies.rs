@@ -147,6 +147,11 @@ fn every_policy_makes_the_difference() {
     never("base-0", &[State::Sleeping, State::Stopped]);
     never("zone-0", &[State::Warm, State::Sleeping, State::Stopped]);
 
+    // desired_counts: spare was warm when scenario time began, and its stream is whole all the same.
+    let (paused, _) = story.entered("spare-0", State::Warm, Operation::Pause);
+    let begins = story.at(|event| matches!(event, VmEvent::Traffic));
+    assert!(paused < begins && begins < running("spare-0", Operation::Resume));
+
     // template: slow shares the seed of base, fast has its own.
     let seeds = noted(&lab, " its data is a clone of the seed ");
     assert_eq!((&*seeds["base-0"], &*seeds["slow-0"], &*seeds["fast-0"]), ("common", "common", "fast"));

@@ -5,7 +5,6 @@ use fixture::contract::RAW;
 use fixture::scenario::Course;
 
 use super::evidence;
-use super::health::HEALTH;
 use super::machines::Machinery;
 use crate::agent::files::Taken;
 use crate::agent::protocol::{Ask, Seen, Tell};
@@ -14,10 +13,12 @@ use crate::tools::SOON;
 use crate::work;
 
 impl Machinery<'_> {
-    /// Tells every agent when scenario time 0 is and what happens then; those that come up later are told then.
+    /// Tells every agent when scenario time 0 is and what happens then; those that come up or go on later are told
+    /// then.
     pub fn traffic(&mut self, start_ns: u64, course: Course) -> Result<()> {
         self.traffic = Some((start_ns, course));
-        let names: Vec<String> = self.live.keys().cloned().collect();
+        let awake = self.live.iter().filter(|(_, live)| !live.paused);
+        let names: Vec<String> = awake.map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| self.talk(name))
     }
 
@@ -29,14 +30,11 @@ impl Machinery<'_> {
         }
     }
 
-    /// Has every running node hand over what its tools said; gives their names.
+    /// Has every running node hand over what its tools said; gives their names. What a paused one has seen stays in
+    /// it.
     pub fn results(&mut self) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for (name, live) in &mut self.live {
-            if live.link.ask(Ask::Health, HEALTH).is_err() {
-                // Paused: what it has seen stays in it.
-                continue;
-            }
+        for (name, live) in self.live.iter_mut().filter(|(_, live)| !live.paused) {
             let evidence = work::set().join(RAW);
             let mut taken = Taken::into(&evidence);
             let last = live.link.ask_for(Ask::Results, SOON, |tell| match tell {

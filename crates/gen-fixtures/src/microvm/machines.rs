@@ -51,6 +51,8 @@ pub(super) struct Live {
     pub(super) vmm: Daemon,
     pub(super) link: Link,
     pub(super) runtime: Runtime,
+    /// Whether its processor stands still, so that its agent cannot answer.
+    pub(super) paused: bool,
 }
 
 /// Everything that microVMs are made with.
@@ -177,7 +179,7 @@ impl<'a> Machinery<'a> {
         let runs = clock::monotonic();
         self.tell(VmEvent::VmmStarted { vm: name.clone(), took_ns: runs - attached });
         *step = CreateStep::Agent;
-        self.take_up(vm, &paths, vmm, ports)?;
+        self.take_up(vm, &paths, vmm, ports, false)?;
         let Live { vmm, link, .. } = self.live(&name)?;
         let ready = link.wait_until_ready(&name, READY, || {
             leftover::last_words(vmm, &paths).map_or(Ok(()), |words| bail!("its VMM is gone: {words}"))
@@ -201,14 +203,22 @@ impl<'a> Machinery<'a> {
         drives::secrets(&paths)?;
         let (taps, ports) = self.taps(vm)?;
         let vmm = self.backend.restore(self.spec(vm, &paths, taps))?;
-        self.take_up(vm, &paths, vmm, ports)?;
+        self.take_up(vm, &paths, vmm, ports, true)?;
         snapshot::remove(&paths)
+    }
+
+    fn pause(&mut self, vm: &Identity) -> Result<()> {
+        self.backend.pause(&self.paths(vm))?;
+        self.live(&vm.name)?.paused = true;
+        Ok(())
     }
 
     /// Lets it go on, and waits until its agent knows; what time it is in the scenario, its own clock does not.
     fn go_on(&mut self, vm: &Identity) -> Result<()> {
         self.backend.resume(&self.paths(vm))?;
-        self.live(&vm.name)?.link.command(Ask::Woken, SOON)?;
+        let live = self.live(&vm.name)?;
+        live.paused = false;
+        live.link.command(Ask::Woken, SOON)?;
         self.talk(&vm.name)
     }
 
@@ -286,14 +296,21 @@ impl<'a> Machinery<'a> {
     }
 
     /// Writes down what is true of it now, and opens the line to its agent.
-    fn take_up(&mut self, vm: &Identity, paths: &Paths, vmm: Daemon, taps: Vec<String>) -> Result<()> {
+    fn take_up(
+        &mut self,
+        vm: &Identity,
+        paths: &Paths,
+        vmm: Daemon,
+        taps: Vec<String>,
+        paused: bool,
+    ) -> Result<()> {
         let pid = vmm.pid();
         let start_ticks = leftover::start_ticks(pid).context("its VMM has ended already")?;
         let runtime = Runtime { pid, start_ticks, taps };
         let text = serde_json::to_vec(&runtime).context("writing what is true of it")?;
         fs::write(&paths.runtime, text).with_context(|| format!("writing {}", paths.runtime.display()))?;
         let link = Link::connect(self.backend.line(paths))?;
-        self.live.insert(vm.name.clone(), Live { vmm, link, runtime });
+        self.live.insert(vm.name.clone(), Live { vmm, link, runtime, paused });
         Ok(())
     }
 }
@@ -312,7 +329,7 @@ impl Machines for Machinery<'_> {
             Operation::Create => Ok(()),
             Operation::Prepare => self.prepare(vm),
             Operation::Start => self.start(vm),
-            Operation::Pause => self.backend.pause(&self.paths(vm)),
+            Operation::Pause => self.pause(vm),
             Operation::Resume => self.go_on(vm),
             Operation::Restore => self.restore(vm).inspect_err(|_| self.end_of_no_use(vm)),
             Operation::Wake => {

@@ -34,7 +34,7 @@ fn one(failure: Option<Failure>) -> Try {
         took_ns: 1_500_000_000,
         answered_from_store: false,
         slow: false,
-        guest_ns: 0,
+        guest_ns: Some(1_400_000_000),
         stages_ns: BTreeMap::from([("boot", 900_000_000), ("scenario", 500_000_000)]),
         failure,
     }
