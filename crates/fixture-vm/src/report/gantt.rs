@@ -1,21 +1,23 @@
-//! The timeline as a Gantt chart: stages of the harness, steps of the guest, tests, lives of microVMs.
-
-use std::collections::BTreeMap;
+//! The timeline as a Gantt chart: stages of the harness, steps of the guest, tests; below them the lives of microVMs.
 
 use maud::{Markup, html};
 
 use super::figure::{Figure, Section, Table};
+use super::lives;
 use super::spans::{self, Span};
 use super::svg::{Axis, Picture, duration, n};
 use crate::run::events::Record;
 use crate::run::timeline;
 
-const WIDTH: f64 = 960.0;
+/// Width of a chart.
+pub const WIDTH: f64 = 960.0;
 const LEFT: f64 = 132.0;
 /// Names of tests and microVMs are longer than those of stages.
-const LEFT_OF_NAMES: f64 = 280.0;
-const ROW: f64 = 26.0;
-const TOP: f64 = 10.0;
+pub const LEFT_OF_NAMES: f64 = 280.0;
+/// Height of a bar and what is between two.
+pub const ROW: f64 = 26.0;
+/// What is above the first.
+pub const TOP: f64 = 10.0;
 /// Width of a duration's text.
 const WORD: f64 = 64.0;
 
@@ -38,9 +40,8 @@ pub fn section(records: &[Record]) -> Option<Section> {
         let kind = Kind { name: "timeline-tests", title: "Tests", left: LEFT_OF_NAMES, class: "f-k3" };
         add("Tests", kind.figure(&tests, (0, end_ns)));
     }
-    let lives = spans::lives(records);
-    if !lives.is_empty() {
-        add("Lives of microVMs", lives_figure(&lives, end_ns));
+    if let Some(lives) = lives::figure(records) {
+        add("Lives of microVMs", lives);
     }
     if figures.is_empty() {
         return None;
@@ -148,7 +149,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// As much of the end of a name as there is room for: that tells more than the beginning.
-fn short(name: &str, room: f64) -> String {
+pub fn short(name: &str, room: f64) -> String {
     let (most, letters) = ((room / 6.4) as usize, name.chars().count());
     match letters > most {
         true => format!("…{}", name.chars().skip(letters + 1 - most).collect::<String>()),
@@ -179,73 +180,4 @@ fn table(spans: &[Span]) -> Table {
         ]
     };
     Table { head, rows: spans.iter().map(row).collect() }
-}
-
-/// The colour of a state: the deeper it sleeps, the fainter.
-fn state_class(state: &str) -> &'static str {
-    match state {
-        "running" => "f-k2",
-        "warm" => "f-k1",
-        "sleeping" => "f-k0",
-        "created" | "ready" => "f-k4",
-        _ => "f-rule",
-    }
-}
-
-fn lives_figure(lives: &BTreeMap<String, Vec<Span>>, end_ns: u64) -> Figure {
-    let all: Vec<&Span> = lives.values().flatten().collect();
-    let begin = all.iter().map(|span| span.begin_ns).min().unwrap_or(0);
-    let axis = axis(LEFT_OF_NAMES, (begin, end_ns));
-    let mut states: Vec<&str> = all.iter().map(|span| span.name.as_str()).collect();
-    states.sort_unstable();
-    states.dedup();
-    let top = TOP + 22.0;
-    let bottom = top + lives.len() as f64 * ROW;
-    let body = html! {
-        @for (index, state) in states.iter().enumerate() {
-            @let x = LEFT_OF_NAMES + index as f64 * 92.0;
-            rect class=(state_class(state)) x=(n(x)) y="2" width="12" height="12" rx="2" {}
-            text .f-ink x=(n(x + 18.0)) y="12" { (state) }
-        }
-        (axis.below(top, bottom, "time since the run began, s"))
-        @for (index, (name, life)) in lives.iter().enumerate() {
-            @let y = top + index as f64 * ROW;
-            g data-microvm=(name) {
-                text .f-ink x="0" y=(n(y + ROW / 2.0 + 4.0)) { (short(name, LEFT_OF_NAMES)) }
-                @for span in life {
-                    @let (from, to) = (axis.at(seconds(span.begin_ns)), axis.at(seconds(span.end_ns.unwrap_or(end_ns))));
-                    rect class=(state_class(&span.name)) x=(n(from)) y=(n(y + 5.0)) width=(n((to - from).max(1.5))) height=(n(ROW - 10.0)) {}
-                }
-            }
-        }
-    };
-    let row = |(name, span): (&String, &Span)| {
-        vec![
-            html! { (name) },
-            html! { (span.name) },
-            html! { (timeline::seconds(span.begin_ns)) },
-            html! { @if let Some(end) = span.end_ns { (timeline::seconds(end)) } @else { "the end" } },
-        ]
-    };
-    let words = |(name, life): (&String, &Vec<Span>)| {
-        let states: Vec<&str> = life.iter().map(|span| span.name.as_str()).collect();
-        format!("{name}: {}. ", states.join(", "))
-    };
-    let rows = lives.iter().flat_map(|(name, life)| life.iter().map(move |span| row((name, span)))).collect();
-    Figure {
-        picture: Picture {
-            name: "timeline-microvms".into(),
-            title: "Lives of microVMs".into(),
-            description: lives.iter().map(words).collect(),
-            width: WIDTH,
-            height: bottom + 44.0,
-            body,
-        },
-        caption: html! { (lives.len()) " microVMs, each with the states that it was in." },
-        table: Table {
-            head: vec![("MicroVM", false), ("State", false), ("From, s", true), ("To, s", true)],
-            rows,
-        },
-        is_chart: true,
-    }
 }

@@ -52,7 +52,7 @@ pub struct Link {
 pub enum Verdict {
     /// Declared, and seen from both ends.
     Same,
-    /// Declared, and LLDP does not run at both ends.
+    /// Declared, and LLDP does not run at both ends when it is asked what it sees.
     Silent,
     /// Declared, and seen from one end only.
     OneWay,

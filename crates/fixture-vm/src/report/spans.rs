@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use fixture::contract::event::What;
-use fixture::contract::vm::VmEvent;
 
 use crate::run::events::{HostEvent, Record, Source, TestEvent};
 
@@ -110,22 +109,6 @@ pub fn tests(records: &[Record]) -> Vec<Span> {
         }
     }
     spans
-}
-
-/// The states that microVMs were in: each microVM by name, with its states in their order.
-pub fn lives(records: &[Record]) -> BTreeMap<String, Vec<Span>> {
-    let mut lives: BTreeMap<String, Vec<Span>> = BTreeMap::new();
-    for Record { mono_ns, source, .. } in records {
-        let Source::Guest(event) = source else { continue };
-        if let What::Vm(VmEvent::State { vm, to, .. }) = &event.what {
-            let life = lives.entry(vm.clone()).or_default();
-            if let Some(span) = open(life) {
-                span.end(*mono_ns, "");
-            }
-            life.push(Span::new(to.name(), *mono_ns));
-        }
-    }
-    lives
 }
 
 /// What goes on.

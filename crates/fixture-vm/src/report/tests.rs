@@ -151,9 +151,13 @@ fn tests_and_lives_of_microvms_are_rows() {
         let (test, message) = (test.to_owned(), if passed { "" } else { "frames are missing" }.to_owned());
         at(ms, Source::Test(TestEvent::AttemptEnded { test, attempt, passed, took_ns: 0, message }))
     };
+    // By the guest's clock microVMs take a hundred times as long.
+    let guest = |ms: u64, what| {
+        let mono_ns = ms * 100_000_000;
+        at(ms, Source::Guest(GuestEvent { seq: 0, mono_ns, wall_ns: 0, what: What::Vm(what) }))
+    };
     let state = |ms, from, to| {
-        let state = VmEvent::State { vm: "worker-0".into(), from, to, operation: None, took_ns: 0 };
-        at(ms, Source::Guest(GuestEvent { seq: 0, mono_ns: 0, wall_ns: 0, what: What::Vm(state) }))
+        guest(ms, VmEvent::State { vm: "worker-0".into(), from, to, operation: None, took_ns: 0 })
     };
     let records = [
         started(0, "ring", 1),
@@ -162,7 +166,10 @@ fn tests_and_lives_of_microvms_are_rows() {
         ended(20, "ring", 1, false),
         started(21, "ring", 2),
         state(25, Some(State::Created), State::Running),
+        guest(28, VmEvent::Traffic),
         ended(30, "trunk", 1, true),
+        state(35, Some(State::Running), State::Stopped),
+        state(38, Some(State::Stopped), State::Destroyed),
         ended(40, "ring", 2, true),
     ];
     insta::assert_snapshot!(shown(&gantt::section(&records).unwrap()));

@@ -42,7 +42,7 @@ pub fn section(survey: &Survey) -> Option<Section> {
             html! { p { "No neighbour was seen by LLDP, so only what the scenario declares is drawn." } }
         }
         (true, Some(_), 0) => {
-            html! { p { "LLDP saw every link that the scenario declares between nodes that speak it, and no other." } }
+            html! { p { "At the end LLDP saw every link that the scenario declares between nodes that speak it then, and no other." } }
         }
         (true, Some(_), n) => {
             html! { p { strong .bad-text { (n) @if n == 1 { " link differs" } @else { " links differ" } } " between what the scenario declares and what LLDP saw." } }
@@ -170,7 +170,7 @@ fn legend(links: &[&Link]) -> Markup {
         @if has(Verdict::Unseen) { "Dashed: declared and not seen. " }
         @if has(Verdict::OneWay) { "With one arrow: seen from one end only. " }
         @if has(Verdict::Undeclared) { "With a label: not declared. " }
-        @if has(Verdict::Silent) { "Faint: LLDP does not run at both ends, so that nothing can be seen." }
+        @if has(Verdict::Silent) { "Faint: LLDP did not run at both ends at the end, so that nothing could be seen." }
     }
 }
 
