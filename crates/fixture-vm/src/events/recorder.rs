@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use rusqlite::{Connection, params};
@@ -11,7 +10,7 @@ use serde_json::Value;
 use super::about::{About, Outcome};
 use super::database::{self, Place};
 use super::retention;
-use crate::run::events::{HostEvent, Record, Source};
+use crate::run::events::{HostEvent, Record, Source, wall_ns};
 use fixture::contract::event::{Step, What};
 
 /// Writes the events of one run. Dropping it ends the run.
@@ -100,7 +99,7 @@ fn begin(place: &Place, about: &About) -> Result<Open> {
             about.test,
             parent,
             process,
-            now_ns()
+            ns(wall_ns())
         ];
         if insert.execute(row).context("beginning a run in the event database")? == 1 {
             break id;
@@ -128,7 +127,7 @@ impl Open {
     fn end(self, outcome: Outcome, detail: &str) -> Result<()> {
         let ended = "UPDATE runs SET ended_ns = ?2, outcome = ?3, detail = ?4, events = ?5 WHERE run = ?1";
         self.db
-            .execute(ended, params![self.run, now_ns(), outcome, detail, self.written])
+            .execute(ended, params![self.run, ns(wall_ns()), outcome, detail, self.written])
             .context("ending a run in the event database")?;
         retention::keep_to(&self.db, self.place.bound, Some(self.run))?;
         database::close(self.db).context("the event database")
@@ -173,11 +172,6 @@ fn is_network(step: Step) -> bool {
 /// SQLite's integers have a sign; 2^63 ns after 1970 is the year 2262.
 fn ns(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
-}
-
-fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Eight hexadecimal digits.

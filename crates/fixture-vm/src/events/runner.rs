@@ -1,10 +1,10 @@
 //! The story of one command that runs tests: what happened to tests, beside what each run of a test did.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::{About, Outcome, Place, Recorder};
-use crate::run::events::{Record, Source, TestEvent};
+use crate::run::events::{Record, Source, TestEvent, elapsed_ns, wall_ns};
 
 /// Takes the events of tests. Runs of tests name its id ([`crate::run::plan::OfTest`]), so that both are told
 /// as one story.
@@ -27,10 +27,8 @@ impl RunnerLog {
 
     /// Something happened to a test.
     pub fn tell(&self, event: TestEvent) {
-        let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record =
-            Record { mono_ns: ns(self.started.elapsed()), wall_ns: ns(wall), source: Source::Test(event) };
+        let source = Source::Test(event);
+        let record = Record { mono_ns: elapsed_ns(self.started), wall_ns: wall_ns(), source };
         self.recorder().keep(&record);
     }
 

@@ -1,11 +1,9 @@
 //! A run that the store answers: its inputs are those of a set that is there, so its bytes are too.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Result;
 use fixture::contract::manifest::Answered;
 
-use super::events::Stage;
+use super::events::{Stage, wall_ns};
 use super::host::Host;
 use super::made::{Attempt, Set};
 use super::plan::Plan;
@@ -31,8 +29,7 @@ pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Opt
             return Ok(None);
         }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    manifest.answered = Some(Answered { at_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) });
+    manifest.answered = Some(Answered { at_ns: wall_ns() });
     super::write_manifest(staging.path(), &manifest)?;
     log.done(format!("answered from closure {closure:.12}; no guest runs"))?;
     let report = super::verify(plan, &staging, log)?;

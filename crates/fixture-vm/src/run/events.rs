@@ -193,11 +193,13 @@ impl EventLog {
     }
 }
 
-fn elapsed_ns(since: Instant) -> u64 {
+/// Nanoseconds since then.
+pub fn elapsed_ns(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn wall_ns() -> u64 {
+/// Now, nanoseconds since 1970 by the host's clock.
+pub fn wall_ns() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))

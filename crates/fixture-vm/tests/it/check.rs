@@ -1,17 +1,10 @@
 //! The same run several times, goldens, and sweeps over seeds, for real.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use crate::lab::{Lab, SMALL, ends_with, image};
-
-/// A copy of the small scenario, so that a golden can lie beside it.
-fn scenario(lab: &Lab) -> PathBuf {
-    let path = lab.path("small.yaml");
-    fs::copy(SMALL, &path).unwrap();
-    path
-}
+use crate::lab::{Lab, ends_with, image};
 
 fn run(lab: &Lab, scenario: &Path, args: &[&str]) -> Command {
     let mut run = lab.program(&["run"]);
@@ -22,7 +15,7 @@ fn run(lab: &Lab, scenario: &Path, args: &[&str]) -> Command {
 #[test]
 fn a_check_runs_as_often_as_asked_and_finds_no_difference() {
     let lab = Lab::new();
-    let text = ends_with(0, run(&lab, &scenario(&lab), &["--check", "2"]));
+    let text = ends_with(0, run(&lab, &lab.small(), &["--check", "2"]));
     assert!(text.contains("2 runs gave the same bytes"), "{text}");
     assert!(lab.out().join("manifest.json").is_file());
     lab.assert_nothing_left();
@@ -31,7 +24,7 @@ fn a_check_runs_as_often_as_asked_and_finds_no_difference() {
 #[test]
 fn the_real_clock_does_not_give_the_same_bytes_and_the_first_difference_is_named() {
     let lab = Lab::new();
-    let text = ends_with(7, run(&lab, &scenario(&lab), &["--check", "2", "--clock", "real"]));
+    let text = ends_with(7, run(&lab, &lab.small(), &["--check", "2", "--clock", "real"]));
     assert!(text.contains("gave other bytes than the first") && text.contains("capture.pcapng"), "{text}");
     lab.assert_nothing_left();
 }
@@ -39,7 +32,7 @@ fn the_real_clock_does_not_give_the_same_bytes_and_the_first_difference_is_named
 #[test]
 fn a_set_holds_the_scenario_as_it_was_run_whatever_its_file_says_of_clock_and_seed() {
     let lab = Lab::new();
-    let scenario = scenario(&lab);
+    let scenario = lab.small();
     ends_with(0, run(&lab, &scenario, &[]));
     let recorded = || fs::read_to_string(lab.out().join("scenario.json")).unwrap();
     let first = recorded();
@@ -53,7 +46,7 @@ fn a_set_holds_the_scenario_as_it_was_run_whatever_its_file_says_of_clock_and_se
 #[test]
 fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
     let lab = Lab::new();
-    let scenario = scenario(&lab);
+    let scenario = lab.small();
     let unknown = ends_with(8, run(&lab, &scenario, &["--golden"]));
     assert!(unknown.contains("nothing was compared"), "{unknown}");
 
@@ -77,7 +70,7 @@ fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
 #[test]
 fn a_sweep_tells_of_every_seed_and_how_to_repeat_one_that_fails() {
     let lab = Lab::new();
-    let scenario = scenario(&lab);
+    let scenario = lab.small();
     let text = ends_with(0, run(&lab, &scenario, &["--seeds", "1..2"]));
     assert!(text.contains("2 of 2 seeds held"), "{text}");
 

@@ -91,6 +91,13 @@ impl Lab {
         self.home.path().join(name)
     }
 
+    /// A copy of the small scenario, so that what belongs to a scenario can lie beside it.
+    pub fn small(&self) -> PathBuf {
+        let path = self.path("small.yaml");
+        fs::copy(SMALL, &path).unwrap();
+        path
+    }
+
     /// Where sets go.
     pub fn out(&self) -> PathBuf {
         self.path("set")

@@ -2,18 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::lab::{Lab, PROGRAM, SMALL, ends_with, image};
+use crate::lab::{Lab, PROGRAM, ends_with, image};
 use crate::project::{command, root, said};
-
-/// A copy of the small scenario, so that a snapshot can lie beside it.
-fn scenario(lab: &Lab) -> PathBuf {
-    let path = lab.path("small.yaml");
-    fs::copy(SMALL, &path).unwrap();
-    path
-}
 
 fn run(lab: &Lab, scenario: &Path, args: &[&str]) -> Command {
     let mut run = lab.program(&["run"]);
@@ -40,7 +33,7 @@ fn falsify(snapshot: &Path) -> String {
 #[test]
 fn a_snapshot_is_begun_then_held_then_missed_then_reviewed() {
     let lab = Lab::new();
-    let scenario = scenario(&lab);
+    let scenario = lab.small();
     let (snapshot, pending) = (lab.path("small.snap"), lab.path("small.snap.new"));
     ends_with(0, run(&lab, &scenario, &[]));
     assert!(!pending.exists(), "nobody asked for a snapshot");
