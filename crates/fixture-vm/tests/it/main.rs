@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod faults;
 mod image;
+mod kills;
 mod lab;
 mod microvm;
 mod microvm_faults;
