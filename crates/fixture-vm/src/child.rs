@@ -12,6 +12,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 use wait_timeout::ChildExt;
 
+use crate::interrupt::Interrupt;
+use crate::output;
+
 /// A command that will run in a process group of its own, with no input, and be killed if we die first.
 ///
 /// The kernel ties the death signal to the thread that starts the child (PR_SET_PDEATHSIG(2const)): call it
@@ -43,9 +46,9 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// Runs a command to its end; it is killed when the deadline passes.
+/// Runs a command to its end; it is killed when the deadline passes or a signal arrives.
 pub fn output(command: Command, deadline: Duration) -> Result<Output> {
-    output_while(command, Stdio::piped(), deadline, || Ok(()))
+    output_while(command, Stdio::piped(), deadline, || Ok(Interrupt::of_process().check()?))
 }
 
 /// Runs a command to its end; it is killed when the deadline passes or `go_on` gives an error.
@@ -143,7 +146,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.end(Duration::from_secs(1)) {
-            eprintln!("fixture-vm: {error:#}");
+            output::error(&error);
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use fixture::diff::{self, DiffError};
 
 use crate::exit::Code;
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +39,7 @@ pub fn run(args: &DiffArgs) -> Result<Code> {
         (true, false) => return Err(DiffError::Mixed { folder: a.clone(), file: b.clone() }.into()),
         (false, true) => return Err(DiffError::Mixed { folder: b.clone(), file: a.clone() }.into()),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = if *json { output::json() } else { output::text() };
     if *json {
         serde_json::to_writer_pretty(&mut out, &diff).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -12,6 +12,8 @@ use crate::child;
 use crate::cli::DoctorArgs;
 use crate::exit::Code;
 use crate::image::Cache;
+use crate::interrupt::Interrupt;
+use crate::output;
 use crate::qemu::binary::{self, Qemu};
 use crate::run::folder;
 
@@ -51,9 +53,10 @@ impl Finding {
 }
 
 /// Runs every check; fails when one of them does.
-pub fn run(args: &DoctorArgs) -> Result<Code> {
+pub fn run(args: &DoctorArgs, interrupt: &Interrupt) -> Result<Code> {
+    interrupt.unwinds();
     let findings = examine(args.work_dir.as_deref())?;
-    let mut out = std::io::stdout().lock();
+    let mut out = if args.json { output::json() } else { output::text() };
     if args.json {
         writeln!(
             out,

@@ -3,6 +3,8 @@
 //! Reading order: [`cli`] is what a user types, [`run`] the story of a run, [`qemu`] the machine it boots,
 //! [`image`] where the guest comes from, [`verify`] what makes a set trusted, [`exit`] how it all ends.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod accel;
 mod child;
 mod cli;
@@ -15,6 +17,7 @@ mod guest;
 mod image;
 mod interrupt;
 mod kept;
+mod output;
 mod progress;
 mod qemu;
 mod replay;
@@ -29,7 +32,6 @@ mod verify;
 mod warm;
 mod xdg;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -40,52 +42,58 @@ use exit::Code;
 use interrupt::Interrupt;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match carry_out(cli) {
-        Ok(code) => code.into(),
-        Err(error) if reader_went_away(&error) => Code::Success.into(),
-        Err(error) => {
-            // Nobody may be there to read it; the exit code still tells.
-            writeln!(std::io::stderr(), "fixture-vm: {error:#}").ok();
-            exit::code_of(&error).into()
-        }
-    }
+    let ended = Interrupt::install().and_then(|interrupt| {
+        let cli = match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => return Ok(shown(&error)),
+        };
+        carry_out(cli, &interrupt).map_err(|error| interrupt.or(error))
+    });
+    let code = ended.unwrap_or_else(|error| told(&error));
+    // The text may have found no room; the command is not done then, whatever it came to.
+    output::finish().map_or_else(|error| told(&error), |()| code).into()
 }
 
-fn carry_out(cli: Cli) -> Result<Code> {
+/// Tells an error, and gives its code.
+fn told(error: &anyhow::Error) -> Code {
+    output::error(error);
+    exit::code_of(error)
+}
+
+/// Shows what was asked for by --help or --version, or what is wrong with the arguments.
+fn shown(error: &clap::Error) -> Code {
+    output::usage(error);
+    if error.use_stderr() { Code::Usage } else { Code::Success }
+}
+
+fn carry_out(cli: Cli, interrupt: &Interrupt) -> Result<Code> {
     let done = |()| Code::Success;
     match (cli.verify, cli.command) {
         (Some(flag), _) => verify::run(verify::VerifyArgs::of(flag.paths)),
         (None, Some(Command::Verify(args))) => verify::run(args),
-        (None, Some(Command::Run(args))) => run::run(&args, &Interrupt::install()?),
-        (None, Some(Command::Test(args))) => test::run(&args, &Interrupt::install()?),
+        (None, Some(Command::Run(args))) => run::run(&args, interrupt),
+        (None, Some(Command::Test(args))) => test::run(&args, interrupt),
         (None, Some(Command::Diff(args))) => diff::run(&args),
-        (None, Some(Command::Replay(args))) => replay::run(&args, &Interrupt::install()?).map(done),
+        (None, Some(Command::Replay(args))) => replay::run(&args, interrupt).map(done),
         (None, Some(Command::Review(args))) => snapshot::review::run(&args),
-        (None, Some(Command::Image(command))) => image::cli::run(command, &Interrupt::install()?).map(done),
+        (None, Some(Command::Image(command))) => image::cli::run(command, interrupt).map(done),
         (None, Some(Command::Store(command))) => store::cli::run(command),
         (None, Some(Command::Events(command))) => events::cli::run(command).map(done),
-        (None, Some(Command::Shell(args))) => shell::run(&args, &Interrupt::install()?),
+        (None, Some(Command::Shell(args))) => shell::run(&args, interrupt),
         (None, Some(Command::Runs(args))) => events::cli::runs(&args).map(done),
         (None, Some(Command::Timeline(args))) => events::cli::timeline(&args).map(done),
         (None, Some(Command::Report(args))) => report::cli::run(&args).map(done),
-        (None, Some(Command::Doctor(args))) => doctor::run(&args),
+        (None, Some(Command::Doctor(args))) => doctor::run(&args, interrupt),
         (None, Some(Command::Trace(args))) => trace::run(&args).map(done),
         (None, Some(Command::Completions { shell })) => {
-            clap_complete::generate(shell, &mut Cli::command(), "fixture-vm", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut Cli::command(), "fixture-vm", &mut output::text());
             Ok(Code::Success)
         }
         (None, Some(Command::Man)) => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            clap_mangen::Man::new(Cli::command()).render(&mut output::text())?;
             Ok(Code::Success)
         }
         // clap shows the help instead.
         (None, None) => Ok(Code::Usage),
     }
-}
-
-/// `fixture-vm ... | head` is no error.
-fn reader_went_away(error: &anyhow::Error) -> bool {
-    let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    error.downcast_ref::<std::io::Error>().is_some_and(broken)
 }

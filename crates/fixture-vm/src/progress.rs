@@ -1,11 +1,11 @@
 //! Telling the user how far a run is: live on a terminal, plain lines elsewhere, JSON for machines.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::output;
 use crate::run::events::{HostEvent, Record, Source, TestEvent};
 use crate::run::timeline;
 
@@ -30,7 +30,7 @@ impl Progress {
         if json {
             return Self::Json(None);
         }
-        if !std::io::stderr().is_terminal() {
+        if !output::tells_terminal() {
             return Self::Plain;
         }
         let bar = ProgressBar::new_spinner();
@@ -43,7 +43,7 @@ impl Progress {
         match self {
             Self::Quiet(run) => {
                 if let Some(line) = slow(record) {
-                    writeln!(std::io::stderr(), "{run}: {line}").ok();
+                    output::tell(format_args!("{run}: {line}"));
                 }
             }
             Self::Json(run) => {
@@ -55,13 +55,12 @@ impl Progress {
                     record: &'a Record,
                 }
                 if let Ok(line) = serde_json::to_string(&Line { run: run.as_deref(), record }) {
-                    // A reader that went away is no reason to fail a run.
-                    writeln!(std::io::stdout(), "{line}").ok();
+                    output::json_line(line);
                 }
             }
             Self::Plain => {
                 if let Some(line) = timeline::line(record).filter(|_| !begins(record)) {
-                    writeln!(std::io::stderr(), "{} {line}", timeline::seconds(record.mono_ns)).ok();
+                    output::tell(format_args!("{} {line}", timeline::seconds(record.mono_ns)));
                 }
             }
             Self::Live(bar) => {
@@ -92,7 +91,7 @@ pub struct Several {
 impl Several {
     /// Live on a terminal, plain elsewhere, JSON where asked for.
     pub fn new(json: bool) -> Self {
-        let live = !json && std::io::stderr().is_terminal();
+        let live = !json && output::tells_terminal();
         Self { json, bars: live.then(MultiProgress::new) }
     }
 
@@ -121,9 +120,7 @@ impl Several {
     pub fn say(&self, line: &str) {
         match &self.bars {
             _ if self.json => {}
-            None => {
-                writeln!(std::io::stderr(), "{line}").ok();
-            }
+            None => output::tell(line),
             Some(bars) => {
                 bars.println(line).ok();
             }

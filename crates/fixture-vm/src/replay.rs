@@ -13,11 +13,13 @@ use clap::Args;
 use fixture::contract::event::{GuestEvent, Step, What};
 use fixture::contract::handover::NONCE_FILE;
 use fixture::contract::input::Farewell;
+use fixture::printable;
 
 use crate::events::{self, Outcome, Place, Recorder};
 use crate::exit::{NotReproducible, TimedOut, Usage};
 use crate::image::Image;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Progress;
 use crate::qemu::args::{self, Files, Log, Ports, Saved};
 use crate::qemu::binary::Qemu;
@@ -63,6 +65,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// Replays a recorded run.
 pub fn run(args: &ReplayArgs, interrupt: &Interrupt) -> Result<()> {
     let (recording, about) = Recording::open(&args.run).map_err(|error| Usage(format!("{error:#}")))?;
+    interrupt.unwinds();
     let qemu = Qemu::find()?;
     let image = about.parts(&qemu)?;
     let folder = RunFolder::create(&base(args.work_dir.as_deref()))?;
@@ -74,7 +77,7 @@ pub fn run(args: &ReplayArgs, interrupt: &Interrupt) -> Result<()> {
     folder.note_qemu(running.pid())?;
     let replayed = match &args.gdb {
         Some(place) => {
-            eprintln!("{}", invitation(place, &files.kernel));
+            output::tell(invitation(place, &files.kernel));
             debug(&mut running, interrupt)
         }
         None => {
@@ -215,7 +218,10 @@ impl Follow<'_> {
         let events = self.said.events.iter().filter(|byte| **byte == b'\n').count();
         self.log.end(Outcome::Passed, "the same as recorded");
         drop(self.log);
-        eprintln!("replayed: {events} events and {} bytes of console, the same as recorded", console.len());
+        output::tell(format_args!(
+            "replayed: {events} events and {} bytes of console, the same as recorded",
+            console.len()
+        ));
         Ok(())
     }
 
@@ -230,7 +236,7 @@ impl Follow<'_> {
             if !self.said.events[self.told..].starts_with(line) {
                 bail!(NotReproducible(format!(
                     "the replay went another way than the recorded run; the first other event is\n  {}",
-                    String::from_utf8_lossy(line).trim()
+                    printable::line(String::from_utf8_lossy(line).trim())
                 )));
             }
             self.log.guest(serde_json::from_slice(line).context("reading a replayed event")?)?;

@@ -1,7 +1,7 @@
 //! `fixture-vm verify`: verifies sets and files, and reports in the form asked for.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use fixture::verify::report::{Format, statement};
 use fixture::verify::{Against, verify, verify_all};
 
 use crate::exit::{Code, Usage, VerificationFailed};
+use crate::output::{self, Out};
 
 /// Verifies fixture sets, or single fixtures
 #[derive(Debug, clap::Args)]
@@ -86,9 +87,9 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Code> {
     };
     let reports = verify_all(&paths, &against, jobs);
 
-    let mut out = io::stdout().lock();
-    let text = form(args.format, out.is_terminal()).render(&reports);
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the report")?;
+    let mut out = output(args.format);
+    let text = form(args.format, out.colour()).render(&reports);
+    out.write_all(text.as_bytes()).context("writing the report")?;
 
     if !reports.iter().all(|report| report.valid) {
         return Ok(Code::Verification);
@@ -99,9 +100,17 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Code> {
     Ok(Code::Success)
 }
 
-fn form(form: Form, is_terminal: bool) -> Format {
+fn output(form: Form) -> Out {
     match form {
-        Form::Human => Format::Human { colour: is_terminal && std::env::var_os("NO_COLOR").is_none() },
+        Form::Human => output::painted(),
+        Form::Json | Form::Sarif => output::json(),
+        Form::Junit | Form::Markdown => output::text(),
+    }
+}
+
+fn form(form: Form, colour: bool) -> Format {
+    match form {
+        Form::Human => Format::Human { colour },
         Form::Json => Format::Json,
         Form::Sarif => Format::Sarif,
         Form::Junit => Format::Junit,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::image::{Cache, folders};
+use crate::output;
 
 /// The state as QEMU saved it.
 const DISK: &str = "state.qcow2";
@@ -130,7 +131,10 @@ impl Store {
                 Ok(Some(taken))
             }
             Err(error) => {
-                eprintln!("fixture-vm: the saved guest in {} cannot be used: {error:#}", from.display());
+                output::tell(format_args!(
+                    "fixture-vm: the saved guest in {} cannot be used: {error:#}",
+                    from.display()
+                ));
                 self.discard(key).map(|()| None)
             }
         }

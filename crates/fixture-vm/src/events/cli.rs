@@ -12,6 +12,7 @@ use super::query::{self, Filter};
 use super::{Place, database, retention, sql, story};
 use crate::exit::Usage;
 use crate::kept;
+use crate::output::{self, Out};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,7 +137,12 @@ pub struct RunsArgs {
 /// Does what the arguments of `events` ask for.
 pub fn run(command: Command) -> Result<()> {
     let place = command.at.place()?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = match &command.action {
+        None => output(command.format),
+        Some(Action::Export { out: None, .. }) => output::json(),
+        Some(Action::Sql { format, .. }) => output(*format),
+        Some(Action::Export { .. } | Action::Prune { .. }) => output::text(),
+    };
     match command.action {
         None => {
             let db = place.read()?;
@@ -161,21 +167,28 @@ pub fn run(command: Command) -> Result<()> {
             database::close(db)?;
         }
     }
-    Ok(out.flush()?)
+    Ok(())
+}
+
+fn output(format: Format) -> Out {
+    match format {
+        Format::Text => output::text(),
+        Format::Jsonl => output::json(),
+    }
 }
 
 /// Does what the arguments of `timeline` ask for.
 pub fn timeline(args: &TimelineArgs) -> Result<()> {
     let db = args.at.place()?.read()?;
     let run = query::run(&db, &args.run)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = output::text();
     story::timeline(&db, &run, &mut out)?;
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// Does what the arguments of `runs` ask for.
 pub fn runs(args: &RunsArgs) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = output(args.format);
     if let Some(run) = &args.drop {
         let kept = kept::Store::of_user()?;
         let gone = if run == "all" { kept.all()? } else { vec![kept.find(run)?] };
@@ -186,7 +199,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     } else {
         story::runs(&args.at.place()?.read()?, &kept::Store::of_user()?.all()?, args.format, &mut out)?;
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// Writes the events as they are read; an export that lacks what the runs wrote is an error.

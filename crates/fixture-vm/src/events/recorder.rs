@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::about::{About, Outcome};
 use super::database::{self, Place};
 use super::retention;
+use crate::output;
 use crate::run::events::{HostEvent, Record, Source, wall_ns};
 use fixture::contract::event::{Step, What};
 
@@ -184,7 +185,7 @@ fn new_id() -> Result<String> {
 }
 
 fn warn(error: &anyhow::Error) {
-    eprintln!(
+    output::tell(format_args!(
         "fixture-vm: warning: what this run does from here on is only in its own files, not in the event database: {error:#}"
-    );
+    ));
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use fixture::printable;
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
@@ -41,7 +42,7 @@ pub fn answer(db: &Connection, sql: &str, format: Format, out: &mut impl Write) 
     }
     let names: Vec<String> = statement.column_names().iter().map(|name| (*name).to_owned()).collect();
     if format == Format::Text {
-        writeln!(out, "{}", names.join("\t"))?;
+        writeln!(out, "{}", printable::text(&names.join("\t")))?;
     }
     let mut rows = statement.query([]).map_err(refused)?;
     while let Some(row) = rows.next().context("reading")? {
@@ -78,7 +79,9 @@ fn text(cell: ValueRef) -> String {
         ValueRef::Null => String::new(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
-        ValueRef::Text(text) => String::from_utf8_lossy(text).replace(['\t', '\n'], " "),
+        ValueRef::Text(text) => {
+            printable::line(&String::from_utf8_lossy(text).replace(['\t', '\n'], " ")).into_owned()
+        }
         ValueRef::Blob(bytes) => hex(bytes),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use fixture::printable;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use super::cli::Format;
 use super::query::{self, Event, Filter, Run};
 use crate::kept::Kept;
 use crate::run::folder::is_running;
-use crate::run::timeline;
+use crate::run::{summary, timeline};
 
 /// Prints the events that a filter takes, each with its run and type.
 pub fn list(db: &Connection, filter: &Filter, format: Format, out: &mut impl Write) -> Result<()> {
@@ -19,7 +20,8 @@ pub fn list(db: &Connection, filter: &Filter, format: Format, out: &mut impl Wri
             Format::Jsonl => writeln!(out, "{}", event.json()?)?,
             Format::Text => {
                 let seconds = timeline::seconds(event.mono_ns.try_into().unwrap_or(0));
-                writeln!(out, "{}  {seconds:>9}  {:<22}  {}", event.run, event.kind, words(event))?;
+                let (run, kind) = (printable::line(&event.run), printable::line(&event.kind));
+                writeln!(out, "{run}  {seconds:>9}  {kind:<22}  {}", words(event))?;
             }
         }
         Ok(())
@@ -39,7 +41,14 @@ pub fn timeline(db: &Connection, run: &Run, out: &mut impl Write) -> Result<()> 
                     timeline::entry(&record).map_or(Ok(()), |entry| write!(out, "{entry}"))?;
                 }
                 None => {
-                    writeln!(out, "{:>9} {:>9}  {} {}", seconds(event.mono_ns), "", event.kind, event.data)?
+                    let event_line = format!("{} {}", event.kind, event.data);
+                    writeln!(
+                        out,
+                        "{:>9} {:>9}  {}",
+                        seconds(event.mono_ns),
+                        "",
+                        printable::line(&event_line)
+                    )?;
                 }
             }
             Ok(())
@@ -48,9 +57,13 @@ pub fn timeline(db: &Connection, run: &Run, out: &mut impl Write) -> Result<()> 
     }
     writeln!(out, "Seconds since the tests began, and the run of the test; heartbeats left out.\n")?;
     query::each(db, &filter, |event| {
-        let line = event.record().map_or_else(|| Some(event.data.clone()), |record| timeline::line(&record));
+        let line = match event.record() {
+            Some(record) => timeline::line(&record),
+            None => Some(printable::line(&event.data).into_owned()),
+        };
         let who = if event.run == run.id { "" } else { &event.run };
         if let Some(line) = line {
+            let (who, line) = (printable::line(who), line.replace('\n', &format!("\n{:21}", "")));
             writeln!(out, "{:>9}  {who:8}  {line}", seconds(event.wall_ns - run.started_ns))?;
         }
         Ok(())
@@ -78,7 +91,8 @@ pub fn runs(db: &Connection, kept: &[Kept], format: Format, out: &mut impl Write
         let guest = kept.iter().find(|kept| kept.run == id);
         match format {
             Format::Text => {
-                let detail = detail.lines().next().unwrap_or_default();
+                let [id, outcome, what, detail] =
+                    [id.as_str(), &outcome, &what, summary::first_line(&detail)].map(printable::line);
                 let guest = guest.map(|kept| format!("guest kept, {} MiB  ", kept.size >> 20));
                 let guest = guest.unwrap_or_default();
                 writeln!(out, "{id}  {began}  {outcome:<10}  {what:<16}  {guest}{detail}")?;
@@ -100,7 +114,7 @@ pub fn runs(db: &Connection, kept: &[Kept], format: Format, out: &mut impl Write
 fn words(event: &Event) -> String {
     let line = event.record().and_then(|record| timeline::line(&record));
     line.map_or_else(
-        || event.data.clone(),
+        || printable::line(&event.data).into_owned(),
         |line| line.trim_start().lines().next().unwrap_or_default().to_owned(),
     )
 }

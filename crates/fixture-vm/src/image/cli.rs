@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use super::update::{self, LOCK_FILE, RECIPE_FILE};
 use super::{Builder, Check, Image, Progress};
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::warm;
 
 /// Build and look after guest images
@@ -80,9 +81,10 @@ struct From {
 
 /// Carries out the command; what it answers goes to standard output, progress to standard error.
 pub fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
+    interrupt.unwinds();
     let progress = Progress::shown(interrupt);
     let cache = Cache::of_user()?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::text();
     match command.action {
         Action::Build(build) => self::build(build, &cache, &progress, &mut out),
         Action::List => list(&cache, &mut out),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
+use crate::output;
 
 /// How often the sizes of growing files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ impl Progress {
     /// Tells one step in a line of its own.
     pub fn step(&self, what: &str) {
         if self.shown {
-            eprintln!("image: {what}");
+            output::tell(format_args!("image: {what}"));
         }
     }
 

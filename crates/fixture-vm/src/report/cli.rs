@@ -11,6 +11,7 @@ use super::figure::Section;
 use super::material::Material;
 use super::page;
 use crate::events::{Place, told};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +41,7 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> Result<()> {
     let material = material(args)?;
     let sections = page::sections(&material);
-    let mut out = std::io::stdout().lock();
+    let mut out = output::text();
     match (&args.out, &args.svg) {
         (Some(file), _) => {
             write(file, &page::page(&material, &sections))?;
@@ -52,7 +53,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     if let Some(dir) = &args.svg {
         write_pictures(dir, &sections, &mut out)?;
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// A folder is a set; all else names a run.

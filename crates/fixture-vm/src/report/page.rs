@@ -1,6 +1,7 @@
 //! The page: one HTML file that needs nothing else.
 
 use fixture::contract::manifest::Manifest;
+use fixture::printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::figure::Section;
@@ -35,6 +36,10 @@ pub fn pictures(sections: &[Section]) -> impl Iterator<Item = &Picture> {
 
 /// The page's text.
 pub fn page(material: &Material, sections: &[Section]) -> String {
+    printable::text(&markup(material, sections).into_string()).into_owned()
+}
+
+fn markup(material: &Material, sections: &[Section]) -> Markup {
     let survey = material.survey.as_ref();
     let scenario = survey.and_then(|survey| survey.scenario.as_ref());
     let manifest = survey.and_then(|survey| survey.manifest.as_ref());
@@ -77,7 +82,6 @@ pub fn page(material: &Material, sections: &[Section]) -> String {
             }
         }
     }
-    .into_string()
 }
 
 fn facts(material: &Material, manifest: Option<&Manifest>) -> Markup {

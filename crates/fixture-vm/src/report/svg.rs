@@ -1,5 +1,6 @@
 //! What all pictures are made with: a picture with its words, axes with round ticks, numbers with units.
 
+use fixture::printable;
 use maud::{Markup, html};
 
 use super::style;
@@ -35,7 +36,8 @@ impl Picture {
             style { (maud::PreEscaped(style::picture())) }
             rect .f-paper x=(n(-EDGE)) y=(n(-EDGE)) width="100%" height="100%" {}
         };
-        self.svg(Some(ground), EDGE).into_string() + "\n"
+        // XML has no place for what is not printable, not even escaped.
+        printable::text(&self.svg(Some(ground), EDGE).into_string()).into_owned() + "\n"
     }
 
     fn svg(&self, before: Option<Markup>, edge: f64) -> Markup {
@@ -192,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_names_hold_is_escaped() {
-        let title = String::from("<b>&\"");
+        let title = String::from("<b>&\"\x1b[2J\u{ffff}\u{202e}");
         let picture = Picture {
             name: "a".into(),
             description: title.clone(),
@@ -202,7 +204,10 @@ mod tests {
             body: html! {},
         };
         let text = picture.alone();
-        assert!(text.contains("<title id=\"a-title\">&lt;b&gt;&amp;&quot;</title>"), "{text}");
+        assert!(
+            text.contains("<title id=\"a-title\">&lt;b&gt;&amp;&quot;\\x1b[2J\\u{{ffff}}\\u{{202e}}</title>"),
+            "{text}"
+        );
         roxmltree::Document::parse(&text).unwrap();
     }
 }

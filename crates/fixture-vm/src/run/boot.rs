@@ -21,6 +21,7 @@ use crate::exit::TimedOut;
 use crate::image::Cache;
 use crate::interrupt::Interrupt;
 use crate::kept;
+use crate::output;
 use crate::qemu::args::{self, Files, Log, Saved};
 use crate::qemu::binary;
 use crate::qemu::process::{self, Running};
@@ -325,7 +326,9 @@ impl Site<'_> {
             Ok(running) => Ok(Some(running)),
             // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
             Err(why) => {
-                eprintln!("fixture-vm: the saved guest could not be continued, so it is made again: {why:#}");
+                output::tell(format_args!(
+                    "fixture-vm: the saved guest could not be continued, so it is made again: {why:#}"
+                ));
                 store.discard(&place.key)?;
                 Ok(None)
             }
@@ -342,7 +345,7 @@ impl Site<'_> {
             store.add(&place.key, image, &disk, &overlay, said)
         };
         if let Err(error) = add() {
-            eprintln!("fixture-vm: the guest is not kept for later runs: {error:#}");
+            output::tell(format_args!("fixture-vm: the guest is not kept for later runs: {error:#}"));
         }
     }
 }

@@ -16,6 +16,7 @@ use super::side_by_side::side_by_side;
 use super::summary;
 use crate::exit::{Code, NotReproducible};
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Several;
 
 /// A run whose set is not the first's.
@@ -64,7 +65,7 @@ pub fn run(plan: &Plan, times: usize, interrupt: &Interrupt) -> Result<Code> {
     if plan.json {
         let differing: Vec<_> =
             differing.iter().map(|d| json!({ "run": d.run, "set": d.place, "diff": d.diff })).collect();
-        println!("{}", json!({ "check": { "runs": times, "differing": differing } }));
+        output::json_line(json!({ "check": { "runs": times, "differing": differing } }));
     }
     if differing.is_empty() {
         return settle::settle(plan, &published);

@@ -85,7 +85,7 @@ impl Drop for RunFolder {
         let result =
             if self.kept { fs::remove_file(self.path.join(OWNER)) } else { fs::remove_dir_all(&self.path) };
         if let Err(error) = result {
-            eprintln!("fixture-vm: removing {}: {error}", self.path.display());
+            crate::output::tell(format_args!("fixture-vm: removing {}: {error}", self.path.display()));
         }
     }
 }

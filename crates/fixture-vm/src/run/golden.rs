@@ -16,6 +16,7 @@ use serde_json::json;
 use super::made::Published;
 use super::plan::Plan;
 use crate::exit::{Code, NotReproducible, UnknownGolden};
+use crate::output;
 use crate::store::Store;
 
 /// The file's version.
@@ -65,9 +66,9 @@ pub fn settle(plan: &Plan, published: &Published) -> Result<Code> {
     let verdict = verdict(plan, path, *act, published);
     let words = verdict.as_ref().map_or_else(ToString::to_string, Clone::clone);
     if plan.json {
-        println!("{}", json!({ "golden": { "file": path, "agrees": verdict.is_ok(), "text": words } }));
+        output::json_line(json!({ "golden": { "file": path, "agrees": verdict.is_ok(), "text": words } }));
     } else if verdict.is_ok() {
-        println!("golden: {words}");
+        output::line(format_args!("golden: {words}"));
     }
     verdict.map(|_| Code::Success)
 }

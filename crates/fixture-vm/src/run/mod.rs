@@ -21,7 +21,7 @@ mod set_files;
 pub mod settle;
 mod share;
 pub mod side_by_side;
-mod summary;
+pub mod summary;
 pub mod timeline;
 mod vocabulary;
 mod watch;
@@ -58,6 +58,7 @@ use crate::qemu::process;
 /// changed.
 pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Code> {
     let plan = plan::plan(args)?;
+    interrupt.unwinds();
     match plan.runs {
         Runs::One => once(&plan, args.dry_run, interrupt),
         Runs::Check(times) => check::run(&plan, times, interrupt),

@@ -22,6 +22,7 @@ use crate::accel::Choice;
 use crate::cli::{Keep, RunArgs};
 use crate::events::Place;
 use crate::exit::Usage;
+use crate::output;
 use crate::store::Store;
 
 /// The least memory the guest and its tools need, in MiB.
@@ -232,7 +233,7 @@ fn memory(asked: Option<u32>, scenario: &Scenario) -> Result<u32> {
 /// A database that cannot be had changes no run.
 fn events(named: Option<&Path>) -> Option<Place> {
     let warn = |error: &anyhow::Error| {
-        eprintln!("fixture-vm: warning: events go to the run's own files only: {error:#}");
+        output::tell(format_args!("fixture-vm: warning: events go to the run's own files only: {error:#}"));
     };
     Place::find(named).inspect_err(warn).ok()
 }

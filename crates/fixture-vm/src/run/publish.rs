@@ -114,7 +114,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if self.path.exists() {
             if let Err(error) = set_files::remove(&self.path) {
-                eprintln!("fixture-vm: {error:#}");
+                crate::output::error(&error);
             }
         }
     }

@@ -18,6 +18,7 @@ use super::side_by_side::side_by_side;
 use super::summary;
 use crate::exit::{Code, code_of};
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Several;
 
 /// The most seeds of one sweep.
@@ -152,7 +153,7 @@ fn report(plan: &Plan, outcomes: &[Outcome]) -> Result<Code> {
         outcomes.iter().filter_map(|o| o.set.as_ref().err().map(|failed| (o.seed, failed))).collect();
     let held = outcomes.iter().filter_map(|outcome| outcome.set.as_ref().ok());
     let different: BTreeSet<_> = held.map(|held| &held.fixtures).collect();
-    let mut out = std::io::stdout().lock();
+    let mut out = if plan.json { output::json() } else { output::text() };
     if plan.json {
         let seeds: Vec<_> = outcomes
             .iter()

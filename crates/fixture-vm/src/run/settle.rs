@@ -7,6 +7,7 @@ use super::golden;
 use super::made::Published;
 use super::plan::Plan;
 use crate::exit::{Code, Unreviewed};
+use crate::output;
 use crate::snapshot::{self, Policy, Verdict};
 
 /// Compares a set with golden and snapshot as the plan says, and tells the results. Another meaning says more
@@ -33,11 +34,10 @@ pub fn meaning(plan: &Plan, published: &Published) -> Result<Verdict> {
 fn tell(plan: &Plan, verdict: &Verdict) {
     let Some(text) = verdict.text() else { return };
     if plan.json {
-        println!(
-            "{}",
-            json!({ "snapshot": { "file": snapshot::beside(&plan.scenario_file), "text": text } })
+        output::json_line(
+            json!({ "snapshot": { "file": snapshot::beside(&plan.scenario_file), "text": text } }),
         );
     } else {
-        println!("snapshot: {text}");
+        output::line(format_args!("snapshot: {text}"));
     }
 }

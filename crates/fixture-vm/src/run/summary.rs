@@ -1,8 +1,9 @@
 //! What a user reads when a run has ended: where the set is, what is in it, how long each stage took.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::Result;
+use fixture::printable;
 use fixture::verify::Report;
 use fixture::verify::report::Format;
 use serde_json::json;
@@ -10,6 +11,7 @@ use serde_json::json;
 use super::made::Published;
 use super::plan::Plan;
 use super::{Prepared, timeline};
+use crate::output;
 use crate::qemu::args;
 
 /// The verdict in a few words.
@@ -21,11 +23,11 @@ pub fn in_words(report: &Report) -> String {
 /// The result of a run, on standard output.
 pub fn show(published: &Published, json: bool) -> Result<()> {
     let Published { place, manifest, report, log, stored } = published;
-    let mut out = std::io::stdout().lock();
+    let mut out = if json { output::json() } else { output::painted() };
     let times = log.stage_times();
     let is_answered = manifest.answered.is_some();
     if let Err(error) = stored {
-        writeln!(std::io::stderr(), "fixture-vm: the set is published, but not stored: {error:#}").ok();
+        output::tell(format_args!("fixture-vm: the set is published, but not stored: {error:#}"));
     }
     if json {
         let stages: serde_json::Map<_, _> =
@@ -41,7 +43,7 @@ pub fn show(published: &Published, json: bool) -> Result<()> {
     if is_answered {
         writeln!(out, "answered from the store; --no-cache runs the guest anyway")?;
     }
-    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = out.colour();
     writeln!(out, "\n{}", Format::Human { colour }.render(std::slice::from_ref(report)))?;
     let total: u64 = times.iter().map(|(_, ns)| ns).sum();
     for (stage, ns) in &times {
@@ -55,8 +57,8 @@ pub fn show(published: &Published, json: bool) -> Result<()> {
 }
 
 /// What a run would do, on standard output: QEMU's command line, ready for a shell.
-pub fn dry_run(plan: &Plan, prepared: &Prepared) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+pub(super) fn dry_run(plan: &Plan, prepared: &Prepared) -> Result<()> {
+    let mut out = output::text();
     writeln!(out, "# {} would go to {}", plan.input.scenario.name, plan.target.path.display())?;
     write!(out, "{}", prepared.qemu.path.display())?;
     for word in args::arguments(&prepared.machine, &prepared.files) {
@@ -66,8 +68,18 @@ pub fn dry_run(plan: &Plan, prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-/// A word as a shell reads it.
+/// A word as a shell reads it, with printable characters only: what is none is quoted as `$'\033'` (POSIX.1-2024,
+/// 2.2.4).
 pub fn shell_word(word: &str) -> String {
+    if !word.chars().all(printable::is_printable) {
+        let octet = |octet: &u8| format!("\\{octet:03o}");
+        let shown = |c: char| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if printable::is_printable(c) => c.to_string(),
+            c => c.encode_utf8(&mut [0; 4]).as_bytes().iter().map(octet).collect(),
+        };
+        return format!("$'{}'", word.chars().map(shown).collect::<String>());
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -1,6 +1,7 @@
 //! `timeline.txt`: the events as a story, for someone who has not read the code.
 
 use fixture::contract::event::{GuestEvent, What};
+use fixture::printable::{self, QUOTE};
 
 use super::events::{HostEvent, QemuEvent, Record, Source, TestEvent};
 
@@ -24,11 +25,25 @@ pub fn entry(record: &Record) -> Option<String> {
         Source::Guest(GuestEvent { mono_ns, .. }) => seconds(*mono_ns),
         _ => String::new(),
     };
+    // What goes on over several lines stays below its event.
+    let line = line.replace('\n', &format!("\n{:20}", ""));
     Some(format!("{host:>9} {guest:>9}  {line}\n"))
 }
 
-/// What happened, in one line; nothing for what is not worth one.
+/// What happened, in one line, or more where its text has more; nothing for what is not worth one. Of what others
+/// wrote nothing but printable characters is in it, and no line of theirs begins as ours do.
 pub fn line(record: &Record) -> Option<String> {
+    told(record).map(|told| match told.split_once('\n') {
+        None => printable::line(&told).into_owned(),
+        Some((first, rest)) => {
+            let rest = rest.lines().map(|line| line.strip_prefix(QUOTE).unwrap_or(line));
+            let rest = rest.map(|line| format!("\n{QUOTE}{}", printable::line(line)));
+            printable::line(first).into_owned() + &rest.collect::<String>()
+        }
+    })
+}
+
+fn told(record: &Record) -> Option<String> {
     Some(match &record.source {
         Source::Host(event) => match event {
             HostEvent::StageStarted { stage } => format!("{} begins", stage.name()),

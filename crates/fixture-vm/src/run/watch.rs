@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use fixture::contract::event::{Failure, GuestEvent, Step, What};
 use fixture::contract::{self};
+use fixture::printable;
 use qapi::qmp::RunState;
 
 use super::events::{EventLog, QemuEvent, Stage};
@@ -241,9 +242,11 @@ impl Guest {
                 Ok(event) => self.take(event, log)?,
                 Err(error) => {
                     let text = String::from_utf8_lossy(&line);
-                    return Err(
-                        GuestFailed(format!("the guest sent no event: {error}: {}", text.trim())).into()
-                    );
+                    return Err(GuestFailed(format!(
+                        "the guest sent no event: {error}: {}",
+                        printable::line(text.trim())
+                    ))
+                    .into());
                 }
             }
         }
@@ -339,16 +342,18 @@ fn panic_line(console: &Path) -> Option<String> {
     let bytes = std::fs::read(console).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().find(|line| line.contains("Kernel panic - not syncing: "))?;
-    line.split_once("not syncing").map(|(_, why)| why.to_owned())
+    line.split_once("not syncing").map(|(_, why)| printable::line(why).into_owned())
 }
 
 /// A guest's failure as the user reads it.
 fn told(failure: &Failure) -> String {
-    let mut text = format!("the guest failed in step {}: {}", failure.step.name(), failure.message);
+    let mut text =
+        format!("the guest failed in step {}: {}", failure.step.name(), printable::line(&failure.message));
     if let Some(command) = &failure.command {
-        text += &format!("\n  command: {}\n  ended: {}", command.argv.join(" "), command.ended);
+        let (words, ended) = (command.argv.join(" "), &command.ended);
+        text += &format!("\n  command: {}\n  ended: {}", printable::line(&words), printable::line(ended));
         for line in command.stderr.lines() {
-            text += &format!("\n  stderr: {line}");
+            text += &format!("\n  stderr: {}", printable::line(line));
         }
     }
     text
@@ -363,5 +368,5 @@ fn with_console(text: String, console: &Path) -> String {
     if last.is_empty() {
         return format!("{text}\nthe console is empty");
     }
-    format!("{text}\nthe console's last lines:\n  {}", last.join("\n  "))
+    format!("{text}\nthe console's last lines:\n{}", printable::quoted(&last.join("\n")))
 }

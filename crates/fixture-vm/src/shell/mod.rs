@@ -49,6 +49,7 @@ pub struct ShellArgs {
 /// Opens a shell and waits for its end.
 pub fn run(args: &ShellArgs, interrupt: &Interrupt) -> Result<Code> {
     let kept = kept::Store::of_user()?.find(&args.run)?;
+    interrupt.unwinds();
     let folder = RunFolder::create(&base(args.work_dir.as_deref()))?;
     let (columns, rows) = terminal::size();
     let request = ShellRequest {

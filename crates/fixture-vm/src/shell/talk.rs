@@ -1,7 +1,7 @@
 //! Talking with a guest's shell: keys to its console, its console to the screen, until it says that it has ended.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write, stdin, stdout};
+use std::io::{ErrorKind, Read, Write, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::terminal::Raw;
 use crate::exit::TimedOut;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::qemu::process::Running;
 
 /// Ctrl-]: ends it all, as in telnet(1).
@@ -143,7 +144,7 @@ impl Talk {
         if !bytes.is_empty() {
             self.heard = Instant::now();
         }
-        let mut out = stdout().lock();
+        let mut out = output::raw();
         out.write_all(&bytes)?;
         Ok(out.flush()?)
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fixture::diff::Change;
+use fixture::printable;
 use fixture::snapshot::{Incomparable, Snapshot, compare};
 use fixture::survey::Survey;
 
@@ -133,7 +134,8 @@ pub fn in_words(changes: &[Change]) -> String {
             Some(value) => value.to_string(),
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {what}: {} was, {} is", value(a), value(b));
+        let line = format!("{what}: {} was, {} is", value(a), value(b));
+        let _ = writeln!(text, "  {}", printable::line(&line));
     }
     text
 }

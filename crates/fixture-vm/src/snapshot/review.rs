@@ -5,10 +5,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fixture::printable;
 use fixture::snapshot::compare;
 
 use super::{file, in_words};
 use crate::exit::{Code, Usage};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +48,7 @@ enum Answer {
 /// Reviews what the arguments name.
 pub fn run(args: &ReviewArgs) -> Result<Code> {
     let pending = found(&args.paths)?;
-    let mut out = io::stdout().lock();
+    let mut out = output::text();
     if pending.is_empty() {
         writeln!(out, "nothing to review")?;
         return Ok(Code::Success);
@@ -107,7 +109,9 @@ fn shown(snapshot: &Path, pending: &Path) -> Result<String> {
     let Some(expected) = file::read(snapshot)? else {
         let text = fs::read_to_string(pending).with_context(gone)?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        return Ok(lines.fold("  a new snapshot:\n".to_owned(), |text, line| format!("{text}  + {line}\n")));
+        return Ok(lines.fold("  a new snapshot:\n".to_owned(), |text, line| {
+            format!("{text}  + {}\n", printable::line(line))
+        }));
     };
     Ok(match compare(&expected, &seen) {
         Ok(changes) if changes.is_empty() => {

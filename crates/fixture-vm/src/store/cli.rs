@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::{Store, Stored};
 use crate::exit::{Code, Usage};
+use crate::output;
 
 /// Look after the store of finished sets
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ enum Action {
 /// Does what the arguments ask for.
 pub fn run(command: Command) -> Result<Code> {
     let store = Store::find(command.store.as_deref())?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::text();
     match command.action {
         Action::List => list(&store, &mut out),
         Action::Show { closure } => show(&store, closure.as_deref(), &mut out),

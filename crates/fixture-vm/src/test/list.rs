@@ -9,6 +9,7 @@ use super::catalogue::{Catalogue, Chosen, Part, Test};
 use super::cli::Form;
 use super::filter::role_name;
 use crate::exit::Code;
+use crate::output;
 
 /// Prints the tests in the order of their names.
 pub fn show(catalogue: &Catalogue, chosen: &[Chosen], form: Form) -> Result<Code> {
@@ -18,7 +19,8 @@ pub fn show(catalogue: &Catalogue, chosen: &[Chosen], form: Form) -> Result<Code
         Form::Human => human(catalogue, &tests) + &format!("{}\n", super::many(chosen)),
         Form::Json | Form::Junit | Form::Github => machine(catalogue, &tests),
     };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    let mut out = if form == Form::Human { output::text() } else { output::json() };
+    out.write_all(text.as_bytes())?;
     Ok(Code::Success)
 }
 

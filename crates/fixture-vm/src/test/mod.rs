@@ -14,7 +14,7 @@ mod schedule;
 mod session;
 mod shard;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -26,6 +26,7 @@ use self::project::Project;
 use self::session::Session;
 use crate::exit::{Code, Usage};
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Several;
 
 /// Runs the tests that are meant, and reports.
@@ -38,19 +39,19 @@ pub fn run(args: &TestArgs, interrupt: &Interrupt) -> Result<Code> {
     if args.list {
         return list::show(&catalogue, &chosen, args.format);
     }
+    interrupt.unwinds();
     let several = Several::new(false);
     let session = Session::prepare(&catalogue, &chosen, args, &several, interrupt)?;
     if args.no_run {
         return list::show(&catalogue, &chosen, args.format);
     }
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = output::tells_painted();
     let bar = several.overall(chosen.len());
     let (outcomes, summary) = session.run(|outcome| {
         bar.inc(1);
         several.say(&report::human::line(outcome, colour));
         if args.format == Form::Json {
-            // A reader that went away is no reason to end the tests.
-            writeln!(std::io::stdout(), "{}", report::json::test(outcome)).ok();
+            output::json_line(report::json::test(outcome));
         }
     });
     bar.finish_and_clear();
@@ -58,13 +59,18 @@ pub fn run(args: &TestArgs, interrupt: &Interrupt) -> Result<Code> {
     if let Some(file) = args.junit.clone().or(out) {
         write_junit(&file, &outcomes, &summary)?;
     }
+    let mut out = match args.format {
+        Form::Human => output::painted(),
+        Form::Json => output::json(),
+        Form::Junit | Form::Github => output::text(),
+    };
     let text = match args.format {
-        Form::Human => report::human::report(&outcomes, &summary, std::io::stdout().is_terminal() && colour),
+        Form::Human => report::human::report(&outcomes, &summary, out.colour()),
         Form::Json => report::json::summary(&summary) + "\n",
         Form::Junit => report::junit::render(&outcomes, &summary)?,
         Form::Github => report::github::render(&outcomes, &summary),
     };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("writing the report")?;
+    out.write_all(text.as_bytes()).context("writing the report")?;
     Ok(code(&outcomes, &summary))
 }
 

@@ -21,6 +21,7 @@ use crate::cli::{ClockArg, RunArgs};
 use crate::events::{self, RunnerLog};
 use crate::exit::{Code, Interrupted, UnknownGolden};
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Several;
 use crate::run;
 use crate::run::budget::Budget;
@@ -356,7 +357,7 @@ fn plan_of(test: &Test, out: &Path, args: &TestArgs) -> Result<Plan> {
 fn sweep(failed: &Path) {
     if failed.join(EVENTS).is_file() {
         if let Err(error) = fs::remove_dir_all(failed) {
-            eprintln!("fixture-vm: removing {}: {error}", failed.display());
+            output::tell(format_args!("fixture-vm: removing {}: {error}", failed.display()));
         }
     }
 }

@@ -19,6 +19,7 @@ use model::Artifacts;
 use source::Tests;
 
 use crate::exit::VerificationFailed;
+use crate::output;
 
 /// Follow requirements to the tests that prove them.
 #[derive(Debug, Args)]
@@ -72,7 +73,8 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         TraceCommand::Check { project, results } => check_all(&project.root, results.as_deref()),
         TraceCommand::Report { project, tag, format } => {
             let (artifacts, tests) = read(&project.root)?;
-            print!("{}", report::matrix(&artifacts, &tests, &project.root, tag.as_deref(), *format));
+            let matrix = report::matrix(&artifacts, &tests, &project.root, tag.as_deref(), *format);
+            output::line(matrix.trim_end_matches('\n'));
             Ok(())
         }
     }
@@ -86,7 +88,7 @@ fn check_all(root: &Path, results: Option<&Path>) -> Result<()> {
         findings.extend(check::results(&artifacts, &tests, &source::Outcomes::read(&log)));
     }
     if findings.is_empty() {
-        println!("{}", report::summary(&artifacts, &tests, root));
+        output::line(report::summary(&artifacts, &tests, root));
         return Ok(());
     }
     Err(VerificationFailed(tell(&findings), Vec::new()).into())

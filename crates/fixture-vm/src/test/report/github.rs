@@ -1,5 +1,7 @@
 //! Workflow commands of GitHub: an annotation for each test that is not as it should be, its story in a group.
 
+use fixture::printable;
+
 use super::human::{counts, describe};
 use crate::test::outcome::{Golden, Outcome, Status, Summary};
 
@@ -17,8 +19,10 @@ pub fn render(outcomes: &[Outcome], summary: &Summary) -> String {
                     text += &format!("::group::{}\n", data(&outcome.test));
                     let mut story = String::new();
                     describe(&mut story, failure);
-                    // What a guest printed must not be taken for a command.
-                    let story: String = story.lines().map(|line| format!(" {line}\n")).collect();
+                    // What a guest printed must not be taken for a command. The runner passes over blanks before
+                    // `::`, and finds `##[` wherever it is.
+                    let story: String =
+                        story.replace("##[", "# #[").lines().map(|line| format!("|{line}\n")).collect();
                     text += &(story + "::endgroup::\n");
                 }
             }
@@ -45,7 +49,7 @@ fn annotation(kind: &str, outcome: &Outcome, message: &str) -> String {
 
 /// Text of a command, as the runner decodes it.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    printable::text(text).replace("##[", "# #[").replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Text of a command's property.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use fixture::printable::{self, QUOTE};
+
 use crate::run::timeline::seconds;
 use crate::test::catalogue::Part;
 use crate::test::failure::Failure;
@@ -38,7 +40,7 @@ pub fn line(outcome: &Outcome, colour: bool) -> String {
         (None, None) => None,
     });
     let more = if more.is_empty() { String::new() } else { format!(": {}", more.join("; ")) };
-    format!("{word} {took}  {}{more}", outcome.test)
+    format!("{word} {took}  {}", printable::line(&format!("{}{more}", outcome.test)))
 }
 
 /// The report at the end.
@@ -51,7 +53,7 @@ pub fn report(outcomes: &[Outcome], summary: &Summary, colour: bool) -> String {
     }
     for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Passed) {
         if let Some(Golden::Unknown(why)) = &outcome.golden {
-            text += &format!("golden of {}: {why}\n", outcome.test);
+            text += &format!("{}\n", printable::line(&format!("golden of {}: {why}", outcome.test)));
         }
     }
     for outcome in with(Status::Failed) {
@@ -91,16 +93,13 @@ pub fn counts(summary: &Summary) -> String {
     format!("{tests} in {} s: {}", seconds(summary.took_ns), parts.join(", "))
 }
 
-/// What a guest printed must not reach a terminal as commands.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
 /// All that is known of a failure.
 pub fn describe(text: &mut String, failure: &Failure) {
     let mut line = |what: &str, said: &str| {
-        let colon = if what.is_empty() { ' ' } else { ':' };
-        writeln!(text, "{what:>12}{colon} {}", printable(said)).expect("strings grow");
+        // Of a text with several lines, those after the first may be a guest's.
+        let sign = if what.is_empty() { '|' } else { ':' };
+        let said = said.strip_prefix(QUOTE).unwrap_or(said);
+        writeln!(text, "{what:>12}{sign} {}", printable::line(said)).expect("strings grow");
     };
     line("reason", &failure.reason);
     for broken in &failure.broken {
