@@ -114,10 +114,11 @@ pub fn stop_and_merge(captures: Vec<Capture>) -> Result<Vec<(String, u64)>> {
     Ok(points.into_iter().map(|(name, _)| name).zip(frames).collect())
 }
 
-/// The header in a tagged frame of a stream.
+/// The header in a frame of a stream, with a VLAN tag or, on an access port, without.
 fn stream_header(frame: &[u8]) -> Option<stream::Header> {
-    let tag = u16::from_be_bytes(frame.get(12..14)?.try_into().ok()?);
-    (tag == VLAN_TAG).then(|| stream::header(frame.get(stream::OVERHEAD..)?)).flatten()
+    let kind = u16::from_be_bytes(frame.get(12..14)?.try_into().ok()?);
+    let overhead = if kind == VLAN_TAG { stream::OVERHEAD } else { stream::OVERHEAD - stream::TAG };
+    stream::header(frame.get(overhead..)?)
 }
 
 /// `Packets received/dropped on interface 'sw-p1': 812/0 (pcap:0/dumpcap:0/flushed:0/ps_ifdrop:0) (100.0%)`
@@ -145,8 +146,9 @@ mod tests {
         frame.extend([0x81, 0x00, 0xc0, 0x0a, 0x88, 0xb5]);
         frame.extend(stream::payload(header, 110));
         assert_eq!(stream_header(&frame), Some(header));
+        assert_eq!(stream_header(&frame[..13]), None);
+        assert_eq!(stream_header(&[&frame[..12], &frame[16..]].concat()), Some(header), "without its tag");
         frame[12] = 0x88;
         assert_eq!(stream_header(&frame), None);
-        assert_eq!(stream_header(&frame[..13]), None);
     }
 }

@@ -75,6 +75,8 @@ struct Watched {
     pdelay_ns: u64,
     /// Whether ptp4l steers the node's clock.
     steered: bool,
+    /// gPTP domain of the node's ptp4l, which answers to no other.
+    domain: u8,
     answers: PathBuf,
 }
 
@@ -83,11 +85,12 @@ impl Watched {
         let (node, _) = scenario.port(port).context("a following port that no node has")?;
         let number = node.ports.iter().position(|other| other.name == *port).unwrap_or_default() + 1;
         let answers = work::raw(&format!("gptp/{}.pmc", node.name))?;
-        let log_interval = node.gptp.as_ref().map_or(0, |gptp| gptp.log_pdelay_req_interval);
+        let (log_interval, domain) =
+            node.gptp.as_ref().map_or((0, 0), |gptp| (gptp.log_pdelay_req_interval, gptp.domain));
         let pdelay_ns = (1e9 * f64::from(log_interval).exp2()) as u64;
         let steered = node.kind == NodeKind::Microvm;
         let (port, node, number) = (port.clone(), node.name.clone(), number as u16);
-        Ok(Self { port, node, number, pdelay_ns, steered, answers })
+        Ok(Self { port, node, number, pdelay_ns, steered, domain, answers })
     }
 
     fn read(&self, answers: &str) -> Result<Vec<pmc::Response>> {
@@ -104,7 +107,7 @@ impl Follower {
     fn start(scenario: &Scenario, port: &PortName, tools: &Tools) -> Result<Self> {
         let watched = Watched::of(scenario, port)?;
         let log = work::scratch("ptp4l").join(format!("{}.pmc.log", watched.node));
-        let argv = pmc_command(&watched.node, tools);
+        let argv = tools.command(Tool::Pmc, pmc_arguments(&watched.node, watched.domain));
         let pmc = Daemon::start_with_input(&argv, &watched.answers, &log)?;
         Ok(Self { watched, pmc: Some(pmc) })
     }
@@ -277,11 +280,12 @@ fn check_follows(answers: &[pmc::Response], node: &str, port: &PortName, number:
     }
 }
 
-/// pmc with 802.1AS headers, in no hop beyond the node (pmc(8)).
-fn pmc_command(node: &str, tools: &Tools) -> Vec<String> {
-    let server = ptp4l_socket(node);
-    let own = format!("{WORK}/ptp4l/{node}.pmc");
-    tools.command(Tool::Pmc, ["-u", "-b", "0", "-t", "1", "-i", &own, "-s", &server.to_string_lossy()])
+/// Arguments of pmc(8): 802.1AS headers (`-t 1`), in no hop beyond the node (`-b 0`), in its domain. ptp4l drops
+/// management messages of another domain without a word.
+fn pmc_arguments(node: &str, domain: u8) -> Vec<String> {
+    let (server, own) = (ptp4l_socket(node), format!("{WORK}/ptp4l/{node}.pmc"));
+    let (server, domain) = (server.to_string_lossy().into_owned(), domain.to_string());
+    ["-u", "-b", "0", "-t", "1", "-d", &domain, "-i", &own, "-s", &server].map(str::to_owned).to_vec()
 }
 
 #[cfg(test)]
@@ -297,5 +301,13 @@ mod tests {
         assert_eq!(whole(text), "sending: GET TIME_STATUS_NP\n");
         assert_eq!(whole(&more), format!("{text}sending: GET TIME_STATUS_NP\n"));
         assert_eq!(whole("sending: GET T"), "");
+    }
+
+    #[test]
+    fn pmc_asks_in_the_domain_of_the_node() {
+        for domain in [0, 1, 127] {
+            let words = pmc_arguments("ep", domain).join(" ");
+            assert!(words.contains(&format!(" -d {domain} ")), "{words}");
+        }
     }
 }

@@ -42,6 +42,7 @@ impl Scene {
             node.enter(|| batch(tools, Tool::Tc, &plan.name, &plan.tc))
                 .with_context(|| format!("scheduling the ports of {}", plan.name))?;
         }
+        clock::sleep(until_in_force(&plan.nodes));
         Ok(scene)
     }
 
@@ -51,6 +52,7 @@ impl Scene {
         batch(tools, Tool::Ip, &plan.name, &plan.ip)?;
         scene.wait_for_carrier(std::slice::from_ref(plan))?;
         batch(tools, Tool::Tc, &plan.name, &plan.tc)?;
+        clock::sleep(until_in_force(std::slice::from_ref(plan)));
         Ok(scene)
     }
 
@@ -94,6 +96,13 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// How long from now every schedule is in force. Before, all gates are open (`taprio_dequeue` in
+/// net/sched/sch_taprio.c). One begins with the first whole cycle after it was given to the kernel, and one that takes
+/// the place of another when a cycle of that ends.
+fn until_in_force(plans: &[NodePlan]) -> Duration {
+    2 * plans.iter().map(|plan| plan.longest_cycle.duration()).max().unwrap_or_default()
 }
 
 /// The states of a bridge port from which the spanning tree still moves it on.

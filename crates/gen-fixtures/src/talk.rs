@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use anyhow::{Context, Result};
-use fixture::scenario::{Scenario, Stream};
+use fixture::scenario::{Port, Scenario, Stream};
 use fixture::stream::{self, Header};
 use fixture::value::{Mac, Nanos};
 use nix::net::if_::if_nametoindex;
@@ -56,7 +56,7 @@ impl<'a> Talkers<'a> {
             let (node, from) = scenario.port(&stream.from).context("a talker that no node has")?;
             let to = stream.to.as_ref().and_then(|to| scenario.port(to)).map(|(_, to)| to.mac);
             let to = stream.group.or(to).context("a stream without a destination")?;
-            let interface = vlan_interface(stream.from.as_str(), stream.vlan.get());
+            let interface = interface(from, stream);
             let socket = scene
                 .node(&node.name)
                 .enter(|| open_socket(&interface, stream.pcp.get()))
@@ -119,7 +119,7 @@ impl<'a> Talkers<'a> {
 }
 
 impl Talker<'_> {
-    /// The kernel adds the tag: its VLAN is the interface's, its priority the socket's.
+    /// The kernel adds the tag, if there is to be one: its VLAN is the interface's, its priority the socket's.
     fn send(&self, sequence: u32) -> Result<()> {
         let len = usize::from(self.stream.size) - stream::OVERHEAD;
         let mut frame = self.addresses.to_vec();
@@ -128,6 +128,14 @@ impl Talker<'_> {
         let sent = send(self.socket.as_raw_fd(), &frame, MsgFlags::empty()).context("send(2)")?;
         anyhow::ensure!(sent == frame.len(), "only {sent} of {} bytes sent", frame.len());
         Ok(())
+    }
+}
+
+/// Where a talker sends: in its VLAN interface, or, on an access port, without a tag on the port itself.
+fn interface(from: &Port, stream: &Stream) -> String {
+    match stream.leaves_tagged(from) {
+        true => vlan_interface(from.name.as_str(), stream.vlan.get()),
+        false => from.name.to_string(),
     }
 }
 

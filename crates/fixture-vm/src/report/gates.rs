@@ -143,7 +143,7 @@ impl Port<'_> {
         let latest = self.classes.values().map(|class| class.latest_ns).max().unwrap_or(0);
         let caption = html! {
             @if is_captured {
-                (count(frames)) " tagged frames over a cycle of " (duration(cycle)) ", counted in "
+                (count(frames)) " frames over a cycle of " (duration(cycle)) ", counted in "
                 (Departures::BINS) " parts of " (duration(cycle / u64::from(Departures::BINS))) "; the number at a row is the most in one part. "
                 @if late == 0 { "None was stamped while its gate was shut." }
                 @else {
@@ -151,8 +151,8 @@ impl Port<'_> {
                     " later: the stamp is taken when the frame is handed to the device, after the gate let it pass."
                 }
             } @else {
-                "The port was not captured, or its cycle does not divide a second, so that time stamps do not tell \
-                 where a cycle begins: only the windows are known."
+                "The port was not captured, its schedule did not come into force, or its cycle does not divide a second, \
+                 so that time stamps do not tell where a cycle begins: only the windows are known."
             }
         };
         Figure {

@@ -26,4 +26,5 @@ mod shell;
 mod tidy;
 mod trace;
 mod warm;
+mod wire;
 mod workflows;

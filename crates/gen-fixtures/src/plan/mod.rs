@@ -12,7 +12,7 @@ mod splitmix;
 use std::path::{Path, PathBuf};
 
 use fixture::scenario::{Node, NodeKind, Role, Scenario};
-use fixture::value::PortName;
+use fixture::value::{Nanos, PortName};
 
 use self::perturb::Perturbation;
 
@@ -47,6 +47,8 @@ pub struct NodePlan {
     /// tc(8): classifiers, schedules and netem. To be done once every link has carrier: a schedule whose link goes
     /// away under it stands still.
     pub tc: Batch,
+    /// The longest cycle of a schedule in `tc`; zero without one.
+    pub longest_cycle: Nanos,
     /// Configuration of lldpd, as lldpcli(8) reads it.
     pub lldpd: Option<String>,
     /// Configuration of ptp4l(8).
@@ -86,6 +88,7 @@ impl NodePlan {
             ip: ports::interfaces(scenario, node),
             bridge: ports::bridge_vlans(node),
             tc: schedule::commands(node).into_iter().chain(netem).collect(),
+            longest_cycle: schedule::longest_cycle(node),
             lldpd: node.lldp.as_ref().map(|settings| lldp::config(node, settings)),
             ptp4l: node.gptp.as_ref().map(|settings| ptp::config(node, settings)),
         }

@@ -2,6 +2,8 @@
 
 use fixture::scenario::{Cbs, Node, Port, Taprio};
 
+use fixture::value::Nanos;
+
 use super::{Batch, is_bridge};
 
 /// Handle of a port's root queueing discipline; its classes are 100:1, 100:2, ..., one per transmit queue.
@@ -16,6 +18,12 @@ pub fn commands(node: &Node) -> Batch {
     }
     node.ports.iter().filter(scheduled).for_each(|port| schedule(port, &mut batch));
     batch
+}
+
+/// The longest cycle among a node's schedules.
+pub fn longest_cycle(node: &Node) -> Nanos {
+    let cycles = node.ports.iter().filter_map(|port| port.taprio.as_ref()).map(Taprio::cycle);
+    cycles.max().unwrap_or(Nanos(0))
 }
 
 /// A frame loses its priority on the way through a veth pair; what a bridge port receives gets it back from
@@ -62,8 +70,7 @@ fn gates(taprio: &Taprio) -> String {
     let entries: String = (taprio.gates.iter())
         .map(|gate| format!(" sched-entry S {:x} {}", gate.states.0, gate.interval.0))
         .collect();
-    // Cycles are counted from the clock's epoch, so a base time in the past is an offset from a whole cycle.
-    format!("base-time {}{entries} clockid CLOCK_TAI", taprio.base_time.0)
+    format!("base-time {}{entries} clockid CLOCK_TAI", taprio.offset().0)
 }
 
 fn shapers(port: &Port, batch: &mut Batch) {
@@ -111,7 +118,27 @@ fn ceiling(dividend: i128, divisor: i128) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fixture::value::{Rate, TrafficClass};
+    use fixture::scenario::Gate;
+    use fixture::value::{GateMask, Rate, TrafficClass};
+
+    #[test]
+    fn a_base_time_is_an_offset_from_a_whole_cycle() {
+        let gate = |states, us| Gate { states: GateMask(states), interval: Nanos::micros(us) };
+        let begin = |base_time| {
+            gates(&Taprio { base_time: Nanos(base_time), gates: vec![gate(2, 200), gate(1, 800)] })
+        };
+        for (base_time, offset) in [
+            (0, 0),
+            (250_000, 250_000),
+            (1_000_000, 0),
+            (2_000_000_000_000_250_000, 250_000),
+            (u64::MAX, 551_615),
+        ] {
+            let words =
+                format!("base-time {offset} sched-entry S 2 200000 sched-entry S 1 800000 clockid CLOCK_TAI");
+            assert_eq!(begin(base_time), words, "{base_time}");
+        }
+    }
 
     fn cbs(class: u8, idle: u64) -> Cbs {
         Cbs {
