@@ -218,7 +218,7 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
 fn memory(asked: Option<u32>, scenario: &Scenario) -> Result<u32> {
     let needed = Memory::of(scenario);
     let least = needed.as_ref().map_or(u64::from(LEAST_MEMORY), Memory::mib);
-    let sum = needed.map_or(String::new(), |needed| format!(", as its microVMs add up: {needed}"));
+    let sum = needed.map_or(String::new(), |needed| format!(", as it adds up: {needed}"));
     match asked {
         Some(asked) if u64::from(asked) < least => {
             let message = format!("--memory {asked} is too little; the guest needs {least} MiB{sum}");
