@@ -38,7 +38,8 @@ fn what_the_scenario_says_is_what_the_wire_shows() {
 
     let scenario = from_yaml("wire", &std::fs::read_to_string(data("wire")).unwrap()).unwrap();
     for neighbour in survey.neighbours.as_ref().unwrap() {
-        let node = scenario.nodes.iter().find(|node| Some(&node.name) == neighbour.chassis.name.as_ref()).unwrap();
+        let node =
+            scenario.nodes.iter().find(|node| Some(&node.name) == neighbour.chassis.name.as_ref()).unwrap();
         let heard = neighbour.chassis.other.get("descr").map_or("", |text| text.as_str().unwrap());
         let lldp = node.lldp.as_ref().unwrap();
         assert_eq!(Some(heard), lldp.description.as_deref(), "from {}", node.name);
