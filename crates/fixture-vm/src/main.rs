@@ -19,6 +19,7 @@ mod progress;
 mod qemu;
 mod replay;
 mod report;
+mod room;
 mod run;
 mod shell;
 mod snapshot;

@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use super::update::{self, LOCK_FILE, RECIPE_FILE};
 use super::{Builder, Check, Image, Progress};
 use crate::interrupt::Interrupt;
+use crate::room::RoomAt;
 use crate::warm;
 
 /// Build and look after guest images
@@ -107,7 +108,7 @@ impl From {
 fn build(build: Build, cache: &Cache, progress: &Progress, out: &mut impl Write) -> Result<()> {
     let sources = build.from.sources()?;
     let builder = Builder { sources, program: build.program, mirror: build.from.mirror };
-    let image = builder.find_or_build(cache, progress)?;
+    let image = builder.find_or_build(cache, progress).room_at(cache.dir())?;
     writeln!(out, "{}", image.dir().display())?;
     Ok(())
 }
