@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod image;
 mod lab;
+mod machine;
 mod microvm;
 mod microvm_faults;
 mod microvm_policies;
