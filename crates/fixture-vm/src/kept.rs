@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::exit::Usage;
 use crate::image::folders;
+use crate::room::RoomAt;
 use crate::run::recording::About;
 use crate::xdg;
 
@@ -51,6 +52,10 @@ impl Store {
     /// Keeps the guest of a run that was saved in `disk`, with the overlay of its root if it has one; QEMU has ended.
     /// The files are moved.
     pub fn keep(&self, run: &str, disk: &Path, root: Option<&Path>, about: &About) -> Result<()> {
+        self.keep_whole(run, disk, root, about).room_at(&self.dir)
+    }
+
+    fn keep_whole(&self, run: &str, disk: &Path, root: Option<&Path>, about: &About) -> Result<()> {
         let draft = tempfile::Builder::new().prefix(".keeping-").tempdir_in(&self.dir);
         let draft = draft.context("making a folder for the kept guest")?;
         move_file(disk, &draft.path().join(STATE))?;

@@ -22,6 +22,7 @@ mod progress;
 mod qemu;
 mod replay;
 mod report;
+mod room;
 mod run;
 mod shell;
 mod snapshot;

@@ -3,9 +3,10 @@
 //! Booted, a guest serves every run of its image; with a converged network, every run that shares the network.
 //! A state lies in a folder of the cache that is named by what decides its bytes. It is complete before a
 //! rename puts it there, every byte of it is checked when it is first used and again whenever a file was touched,
-//! and one that is not right is made again. QEMU reads it where it lies, through an overlay of the run's own.
+//! and one that is not right is made again. One that this machine could not read or start just now stays. QEMU reads it where it lies, through an overlay of the run's own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, Read, Write};
@@ -19,6 +20,7 @@ use twox_hash::XxHash3_64;
 
 use crate::image::{Cache, folders};
 use crate::output;
+use crate::room::{NoRoom, RoomAt};
 
 /// The state as QEMU saved it.
 const DISK: &str = "state.qcow2";
@@ -70,6 +72,17 @@ pub struct Taken {
     pub over: Option<PathBuf>,
 }
 
+/// A saved guest that is not what was saved; the text says where.
+#[derive(Debug)]
+pub struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Wrong {}
+
 /// What a state consists of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
@@ -85,7 +98,8 @@ impl Store {
         let dir = cache.dir().join("warm");
         let [scratch, wanted] = [".tmp", WANTED].map(|name| dir.join(name));
         for folder in [&scratch, &wanted] {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+            let made = fs::create_dir_all(folder);
+            made.with_context(|| format!("making {}", folder.display())).room_at(&dir)?;
         }
         Ok(Self { dir, scratch, wanted })
     }
@@ -95,7 +109,9 @@ impl Store {
         let note = self.wanted.join(key);
         match File::create_new(&note) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
-            made => made.map(|_| false).with_context(|| format!("making {}", note.display())),
+            made => {
+                made.map(|_| false).with_context(|| format!("making {}", note.display())).room_at(&self.dir)
+            }
         }
     }
 
@@ -110,39 +126,64 @@ impl Store {
         events: &Path,
     ) -> Result<Option<Taken>> {
         let from = self.dir.join(key);
-        let Ok(text) = fs::read(from.join(CONTENTS)) else { return Ok(None) };
-        let taken = || -> Result<Taken> {
-            let Contents { files, .. } = serde_json::from_slice(&text).context("reading the contents")?;
-            agree(&from, &text, &files)?;
+        let taken = || -> Result<Option<Taken>> {
+            let Some(text) = read(&from.join(CONTENTS))? else { return Ok(None) };
+            agree(&from, &text, Look::WhereItChanged)?;
             let copy = |name: &str, to: &Path| {
-                fs::copy(from.join(name), to).with_context(|| format!("copying {name} to {}", to.display()))
+                let copied = fs::copy(from.join(name), to);
+                copied.with_context(|| format!("copying {name} to {}", to.display())).room_at(to)
             };
             copy(CONSOLE, console)?;
             copy(EVENTS, events)?;
-            match need {
-                Need::Whole => copy(DISK, disk).map(|_| Taken { over: None }),
-                Need::ToContinue => copy(OVERLAY, disk).map(|_| Taken { over: Some(from.join(DISK)) }),
-            }
+            let over = match need {
+                Need::Whole => copy(DISK, disk).map(|_| None)?,
+                Need::ToContinue => copy(OVERLAY, disk).map(|_| Some(from.join(DISK)))?,
+            };
+            Ok(Some(Taken { over }))
         };
         match taken() {
-            Ok(taken) => {
+            Ok(Some(taken)) => {
                 // For the order of use only.
                 File::open(from.join(CONTENTS)).and_then(|file| file.set_modified(SystemTime::now())).ok();
                 Ok(Some(taken))
             }
-            Err(error) => {
+            Ok(None) => Ok(None),
+            Err(error) if error.is::<Wrong>() => {
                 output::tell(format_args!(
                     "fixture-vm: the saved guest in {} cannot be used: {error:#}",
                     from.display()
                 ));
                 self.discard(key).map(|()| None)
             }
+            // Without room a cold boot goes no further.
+            Err(error) if error.is::<NoRoom>() => Err(error),
+            Err(error) => {
+                output::tell(format_args!(
+                    "fixture-vm: the saved guest in {} is left alone: {error:#}",
+                    from.display()
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads every byte of a saved guest again, whatever was seen of it before; tells what is wrong with it.
+    pub fn wrong(&self, key: &str) -> Result<Option<Wrong>> {
+        let state = self.dir.join(key);
+        let Some(text) = read(&state.join(CONTENTS))? else { return Ok(None) };
+        match agree(&state, &text, Look::Everywhere) {
+            Ok(()) => Ok(None),
+            Err(error) => error.downcast().map(Some),
         }
     }
 
     /// Adds a guest of an image that QEMU saved in `disk` and closed, with an empty overlay over that, and what the
     /// guest had written by then; removes those that were not used for longest.
     pub fn add(&self, key: &str, image: &str, disk: &Path, overlay: &Path, said: &Said) -> Result<()> {
+        self.add_whole(key, image, disk, overlay, said).room_at(&self.dir)
+    }
+
+    fn add_whole(&self, key: &str, image: &str, disk: &Path, overlay: &Path, said: &Said) -> Result<()> {
         let draft = tempfile::tempdir_in(&self.scratch).context("making a folder for a saved guest")?;
         let mut files = BTreeMap::new();
         let mut keep = |name: &str, from: &mut dyn Read| -> Result<()> {
@@ -184,9 +225,9 @@ impl Store {
     pub fn remove_except(&self, lives: impl Fn(&str) -> bool, dry_run: bool) -> Result<u64> {
         let mut freed = 0;
         for (_, key) in self.states()? {
-            let contents = fs::read(self.dir.join(&key).join(CONTENTS)).ok();
+            let contents = read(&self.dir.join(&key).join(CONTENTS))?;
             let contents = contents.and_then(|text| serde_json::from_slice::<Contents>(&text).ok());
-            // What cannot be read cannot be continued either.
+            // What has no contents cannot be continued either.
             if contents.as_ref().is_some_and(|contents| lives(&contents.image)) {
                 continue;
             }
@@ -222,27 +263,55 @@ impl Store {
     }
 }
 
-/// Compares the files of a state with its contents. Reading 200 MB takes longer than all else that is done for a
-/// short run, so what agreed once is not read again while no file was written, moved or replaced.
-fn agree(state: &Path, contents: &[u8], files: &BTreeMap<String, (u64, String)>) -> Result<()> {
+/// Which files of a state are read to compare them with its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// None, while no file was written, moved or replaced since they agreed: reading 200 MB takes longer than all
+    /// else that is done for a short run.
+    WhereItChanged,
+    /// All.
+    Everywhere,
+}
+
+/// Compares the files of a state with its contents. The error is a [`Wrong`] if the state is to blame, and another
+/// one if this machine could not look.
+fn agree(state: &Path, contents: &[u8], look: Look) -> Result<()> {
+    let Contents { files, .. } =
+        serde_json::from_slice(contents).map_err(|error| Wrong(format!("{CONTENTS}: {error}")))?;
     let mut stamp = contents.to_vec();
     for name in [DISK, OVERLAY, CONSOLE, EVENTS] {
-        ensure!(files.contains_key(name), "{name} is not listed");
-        let file = fs::metadata(state.join(name)).with_context(|| format!("looking at {name}"))?;
+        ensure!(files.contains_key(name), Wrong(format!("{name} is not listed")));
+        let file = fs::metadata(state.join(name)).map_err(|error| of_file(name, error))?;
         let (mtime, ctime) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
         stamp.extend(format!("\n{name} {} {} {mtime:?} {ctime:?}", file.dev(), file.ino()).bytes());
     }
-    if fs::read(state.join(AGREED)).is_ok_and(|before| before == stamp) {
+    if look == Look::WhereItChanged && fs::read(state.join(AGREED)).is_ok_and(|before| before == stamp) {
         return Ok(());
     }
-    for (name, promised) in files {
-        let mut file = File::open(state.join(name)).with_context(|| format!("opening {name}"))?;
+    for (name, promised) in &files {
+        let mut file = File::open(state.join(name)).map_err(|error| of_file(name, error))?;
         let got = pass(&mut file, &mut io::sink()).with_context(|| format!("reading {name}"))?;
-        ensure!(got == *promised, "{name} is {got:?}, its entry says {promised:?}");
+        ensure!(got == *promised, Wrong(format!("{name} is {got:?}, its entry says {promised:?}")));
     }
     // Without it the next run reads them again.
     fs::write(state.join(AGREED), stamp).ok();
     Ok(())
+}
+
+/// The bytes of a file; none if there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// A file that is not there is wrong; that one cannot be looked at says nothing of it.
+fn of_file(name: &str, error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Wrong(format!("{name} is not there")).into(),
+        _ => anyhow::Error::new(error).context(format!("looking at {name}")),
+    }
 }
 
 /// Copies to a file and tells size and XXH3 of what was read.
@@ -270,121 +339,4 @@ fn pass(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<(u64, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Home {
-        dir: tempfile::TempDir,
-        store: Store,
-    }
-
-    impl Home {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let store = Store::of(&Cache::at(dir.path().join("cache")).unwrap()).unwrap();
-            fs::write(dir.path().join("saved"), vec![7; 3 << 20]).unwrap();
-            fs::write(dir.path().join("overlay"), "empty").unwrap();
-            Self { dir, store }
-        }
-
-        fn add(&self, key: &str) {
-            self.add_of("image", key);
-        }
-
-        fn add_of(&self, image: &str, key: &str) {
-            let said = Said { console: b"booting\n".into(), events: b"{}\n".into() };
-            let [saved, overlay] = ["saved", "overlay"].map(|name| self.dir.path().join(name));
-            self.store.add(key, image, &saved, &overlay, &said).unwrap();
-        }
-
-        fn take(&self, key: &str) -> bool {
-            self.take_for(Need::Whole, key).is_some()
-        }
-
-        fn take_for(&self, need: Need, key: &str) -> Option<Taken> {
-            let [disk, console, events] =
-                ["disk", "console", "events"].map(|name| self.dir.path().join(name));
-            self.store.take(key, need, &disk, &console, &events).unwrap()
-        }
-    }
-
-    #[test]
-    fn what_was_added_is_taken_whole() {
-        let home = Home::new();
-        assert!(!home.take("k"));
-        home.add("k");
-        // A second run that saved the same guest meanwhile.
-        home.add("k");
-        assert!(home.take("k"));
-        assert_eq!(fs::read(home.dir.path().join("disk")).unwrap(), vec![7; 3 << 20]);
-        assert_eq!(fs::read(home.dir.path().join("console")).unwrap(), b"booting\n");
-        assert!(!home.take("another"));
-        let taken = home.take_for(Need::ToContinue, "k").unwrap();
-        assert_eq!(fs::read(home.dir.path().join("disk")).unwrap(), b"empty");
-        assert_eq!(fs::read(taken.over.unwrap()).unwrap(), vec![7; 3 << 20], "read where it lies");
-        assert_eq!(fs::read_dir(&home.store.scratch).unwrap().count(), 0, "nothing is left over");
-    }
-
-    #[test]
-    fn what_is_torn_or_altered_is_discarded_and_can_be_made_again() {
-        let torn: [fn(&Path); 4] = [
-            |state| File::options().write(true).open(state.join(DISK)).unwrap().set_len(1 << 20).unwrap(),
-            |state| fs::write(state.join(DISK), [vec![7; (3 << 20) - 1], vec![8]].concat()).unwrap(),
-            |state| fs::remove_file(state.join(EVENTS)).unwrap(),
-            |state| fs::write(state.join(CONTENTS), "{").unwrap(),
-        ];
-        let needs = [Need::ToContinue, Need::Whole];
-        for (tear, need) in torn.iter().flat_map(|tear| needs.map(|need| (tear, need))) {
-            let home = Home::new();
-            home.add("k");
-            assert!(home.take("k"), "and from here on it is not read while nothing changes");
-            tear(&home.store.dir.join("k"));
-            assert_eq!(home.take_for(need, "k"), None);
-            assert!(!home.store.dir.join("k").exists());
-            home.add("k");
-            assert!(home.take("k"));
-        }
-    }
-
-    #[test]
-    fn those_of_images_that_are_gone_go_too() {
-        let home = Home::new();
-        home.add_of("alive", "a");
-        home.add_of("dead", "d");
-        home.add_of("dead", "broken");
-        fs::write(home.store.dir.join("broken").join(CONTENTS), "{").unwrap();
-        let size = (3 << 20) + b"emptybooting\n{}\n".len() as u64;
-        assert_eq!(home.store.remove_except(|image| image == "alive", true).unwrap(), size);
-        assert!(home.take("d"), "a dry run removes nothing");
-        assert_eq!(home.store.remove_except(|image| image == "alive", false).unwrap(), size);
-        assert!(home.take("a") && !home.take("d"));
-        assert!(!home.store.dir.join("broken").exists());
-    }
-
-    #[test]
-    fn what_was_wanted_once_is_known_until_it_is_collected() {
-        let home = Home::new();
-        assert!(!home.store.was_wanted("k").unwrap());
-        assert!(home.store.was_wanted("k").unwrap());
-        assert!(!home.store.was_wanted("another").unwrap());
-        home.store.remove_except(|_| true, false).unwrap();
-        assert!(!home.store.was_wanted("k").unwrap());
-    }
-
-    #[test]
-    fn those_that_were_not_used_for_longest_go() {
-        let home = Home::new();
-        let keys: Vec<_> = (0..=KEPT).map(|n| n.to_string()).collect();
-        for (at, key) in (1..).zip(&keys) {
-            home.add(key);
-            let used = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at);
-            if let Ok(file) = File::open(home.store.dir.join(key).join(CONTENTS)) {
-                file.set_modified(used).unwrap();
-            }
-        }
-        assert!(home.take(&keys[1]));
-        home.add("new");
-        let there: Vec<_> = keys.iter().filter(|key| home.store.dir.join(key).exists()).collect();
-        assert_eq!(there, [&keys[1], &keys[3], &keys[4], &keys[5], &keys[6]]);
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use super::{Place, database, retention, sql, story};
 use crate::exit::Usage;
 use crate::kept;
 use crate::output::{self, Out};
+use crate::room::RoomAt;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -155,8 +156,8 @@ pub fn run(command: Command) -> Result<()> {
         Some(Action::Export { format: ExportFormat::Jsonl, which, out: Some(path) }) => {
             let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
             let mut file = BufWriter::new(file);
-            let count = export(&place, &which, &mut file)?;
-            file.flush().with_context(|| format!("writing {}", path.display()))?;
+            let count = export(&place, &which, &mut file).room_at(&path)?;
+            file.flush().with_context(|| format!("writing {}", path.display())).room_at(&path)?;
             writeln!(out, "{count} events in {}", path.display())?;
         }
         Some(Action::Sql { statement, format }) => sql::answer(&place.read()?, &statement, format, &mut out)?,

@@ -1,6 +1,7 @@
 //! Where the database is, how it is opened, and how an older one becomes one of today.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub const BOUND_ENV: &str = "FIXTURE_VM_EVENTS_MAX";
 const BOUND: u64 = 256 << 20;
 
 /// How long a writer waits for the others: each of them needs the file for well under a millisecond.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Marks the file as an event database (PRAGMA application_id): `FxEv`.
 const APPLICATION: i32 = 0x4678_4576;
@@ -43,10 +44,9 @@ pub struct Place {
 impl Place {
     /// The file that was named, or the one of the environment, or the user's.
     pub fn find(named: Option<&Path>) -> Result<Self> {
-        let path = match (named, std::env::var_os(DATABASE_ENV)) {
-            (Some(path), _) => path.to_owned(),
-            (None, Some(path)) => PathBuf::from(path),
-            (None, None) => xdg::data()?.join("events.db"),
+        let path = match named.map(Path::to_owned).or_else(|| xdg::named(DATABASE_ENV)) {
+            Some(path) => path,
+            None => xdg::data()?.join("events.db"),
         };
         let path = std::path::absolute(&path).with_context(|| format!("resolving {}", path.display()))?;
         let bound = match std::env::var(BOUND_ENV) {
@@ -58,7 +58,17 @@ impl Place {
 
     /// Opens it to write; it is made if it is not there, and brought to today's version.
     pub fn open(&self) -> Result<Connection> {
-        self.opened(PATIENCE).with_context(|| format!("the event database {}", self.path.display()))
+        self.open_within(PATIENCE)
+    }
+
+    /// The same, waiting at most so long for others.
+    pub(super) fn open_within(&self, patience: Duration) -> Result<Connection> {
+        self.opened(patience).with_context(|| format!("the event database {}", self.path.display()))
+    }
+
+    /// Which file the path leads to now: its device and its number there; none if it leads to none.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.path).ok().map(|file| (file.dev(), file.ino()))
     }
 
     fn opened(&self, patience: Duration) -> Result<Connection> {
@@ -110,6 +120,12 @@ impl Place {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         Ok(db)
     }
+}
+
+/// Whether an error is that others keep the database to themselves.
+pub fn is_busy(error: &anyhow::Error) -> bool {
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<Error>()?.sqlite_error_code());
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Writes what the log holds into the file, as far as no reader needs it there, and closes.

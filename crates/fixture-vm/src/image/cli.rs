@@ -18,6 +18,7 @@ use super::update::{self, LOCK_FILE, RECIPE_FILE};
 use super::{Builder, Check, Image, Progress};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::room::RoomAt;
 use crate::warm;
 
 /// Build and look after guest images
@@ -109,7 +110,7 @@ impl From {
 fn build(build: Build, cache: &Cache, progress: &Progress, out: &mut impl Write) -> Result<()> {
     let sources = build.from.sources()?;
     let builder = Builder { sources, program: build.program, mirror: build.from.mirror };
-    let image = builder.find_or_build(cache, progress)?;
+    let image = builder.find_or_build(cache, progress).room_at(cache.dir())?;
     writeln!(out, "{}", image.dir().display())?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::identity::Identity;
+use crate::xdg;
 
 /// Names another QEMU than the one on the PATH.
 pub const QEMU_ENV: &str = "FIXTURE_VM_QEMU";
@@ -29,8 +30,8 @@ pub struct Qemu {
 impl Qemu {
     /// Finds QEMU and its firmware.
     pub fn find() -> Result<Self> {
-        let path = match std::env::var_os(QEMU_ENV) {
-            Some(path) => PathBuf::from(path),
+        let path = match xdg::named(QEMU_ENV) {
+            Some(path) => path,
             None => on_path(QEMU).with_context(|| {
                 format!(
                     "{QEMU} is not on the PATH; install it (Debian: qemu-system-x86) or name it in {QEMU_ENV}"

@@ -7,6 +7,7 @@ use super::events::{Stage, wall_ns};
 use super::host::Host;
 use super::made::{Attempt, Set};
 use super::plan::Plan;
+use crate::room::RoomAt;
 use crate::store::Found;
 
 /// The set, verified as one that a guest made would be; nothing if the store has none that is whole.
@@ -17,8 +18,8 @@ pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Opt
     let Attempt { log, folder } = attempt;
     let closure = host.closure(plan)?.digest;
     log.begin(Stage::Store)?;
-    let staging = plan.target.stage(folder)?;
-    let mut manifest = match store.take(&closure, staging.path())? {
+    let staging = plan.target.stage(folder).room_at(&plan.target.path)?;
+    let mut manifest = match store.take(&closure, staging.path()).room_at(&plan.target.path)? {
         Found::Set(manifest) => *manifest,
         Found::Nothing => {
             log.done(format!("no set of closure {closure:.12}"))?;
@@ -30,7 +31,7 @@ pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Opt
         }
     };
     manifest.answered = Some(Answered { at_ns: wall_ns() });
-    super::write_manifest(staging.path(), &manifest)?;
+    super::write_manifest(staging.path(), &manifest).room_at(&plan.target.path)?;
     log.done(format!("answered from closure {closure:.12}; no guest runs"))?;
     let report = super::verify(plan, &staging, log)?;
     Ok(Some(Set { staging, manifest, report }))

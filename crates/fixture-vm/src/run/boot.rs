@@ -25,7 +25,7 @@ use crate::output;
 use crate::qemu::args::{self, Files, Log, Saved};
 use crate::qemu::binary;
 use crate::qemu::process::{self, Running};
-use crate::warm::{Need, Said, Store, Taken};
+use crate::warm::{Need, Said, Store};
 
 /// Size in bytes of a disk that is only there for a guest to be saved in: of no matter to what is saved.
 const SMALLEST: u64 = 64 << 10;
@@ -80,17 +80,17 @@ pub fn boot(
 }
 
 /// Where a guest is saved, and under which name it is kept.
-struct Place {
+pub(super) struct Place {
     at: Milestone,
-    key: String,
+    pub(super) key: String,
 }
 
 /// What a boot is given.
-struct Site<'a> {
+pub(super) struct Site<'a> {
     plan: &'a Plan,
-    prepared: &'a Prepared<'a>,
-    folder: &'a RunFolder,
-    interrupt: &'a Interrupt,
+    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) folder: &'a RunFolder,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 impl Site<'_> {
@@ -282,7 +282,7 @@ impl Site<'_> {
         Ok(true)
     }
 
-    fn start(&self, saved: Option<Saved>, qemu_log: Log, log: &mut EventLog) -> Result<Running> {
+    pub(super) fn start(&self, saved: Option<Saved>, qemu_log: Log, log: &mut EventLog) -> Result<Running> {
         let Prepared { qemu, machine, files, .. } = self.prepared;
         let continued = saved.as_ref().is_some_and(|saved| saved.resume.is_some());
         let arguments = args::arguments(machine, &Files { saved, log: qemu_log, ..files.clone() });
@@ -313,26 +313,8 @@ impl Site<'_> {
     }
 
     /// The disk of a guest that is saved or was.
-    fn disk(&self) -> PathBuf {
+    pub(super) fn disk(&self) -> PathBuf {
         self.folder.path().join("saved.qcow2")
-    }
-
-    /// Starts from the guest that was saved there, if one was that is right.
-    fn take(&self, store: &Store, place: &Place, need: Need, log: &mut EventLog) -> Result<Option<Running>> {
-        let (files, disk) = (&self.prepared.files, self.disk());
-        let taken = store.take(&place.key, need, &disk, &files.console, &files.events)?;
-        let Some(Taken { over }) = taken else { return Ok(None) };
-        match self.start(Some(Saved { disk, over, resume: Some(args::SAVED_AS) }), Log::Discarded, log) {
-            Ok(running) => Ok(Some(running)),
-            // Whatever it is, if it is not the saved guest's fault, the cold boot meets it too.
-            Err(why) => {
-                output::tell(format_args!(
-                    "fixture-vm: the saved guest could not be continued, so it is made again: {why:#}"
-                ));
-                store.discard(&place.key)?;
-                Ok(None)
-            }
-        }
     }
 
     /// A cache that takes no more is no reason to fail a run that has made its fixtures.

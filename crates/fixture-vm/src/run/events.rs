@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use super::timeline;
 pub use super::vocabulary::{HostEvent, QemuEvent, Stage, TestEvent, TestResult};
 use crate::events::{Outcome, Recorder};
 use crate::progress::Progress;
+use crate::room::RoomAt;
 
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,7 @@ pub enum Source {
 pub struct EventLog {
     started: Instant,
     started_wall_ns: u64,
+    path: PathBuf,
     file: File,
     records: Vec<Record>,
     stage: Option<(Stage, Instant)>,
@@ -57,10 +59,11 @@ pub struct EventLog {
 impl EventLog {
     /// Begins the story.
     pub fn start(path: &Path, progress: Progress, recorder: Recorder) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let file = File::create(path).with_context(|| format!("making {}", path.display())).room_at(path)?;
         Ok(Self {
             started: Instant::now(),
             started_wall_ns: wall_ns(),
+            path: path.to_owned(),
             file,
             records: Vec::new(),
             stage: None,
@@ -185,7 +188,7 @@ impl EventLog {
         let record = Record { mono_ns: elapsed_ns(self.started), wall_ns: wall_ns(), source };
         let mut line = serde_json::to_vec(&record).context("writing an event as JSON")?;
         line.push(b'\n');
-        self.file.write_all(&line).context("writing events.jsonl")?;
+        self.file.write_all(&line).context("writing events.jsonl").room_at(&self.path)?;
         self.recorder.keep(&record);
         self.progress.tell(&record);
         self.records.push(record);

@@ -9,6 +9,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getuid};
 
+use crate::xdg;
+
 const PREFIX: &str = "run-";
 const OWNER: &str = "owner";
 const QEMU: &str = "qemu";
@@ -24,11 +26,7 @@ pub struct RunFolder {
 
 /// Where run folders are made: `--work-dir`, the user's runtime folder, or a private one for temporary files.
 pub fn base(work_dir: Option<&Path>) -> PathBuf {
-    match (work_dir, std::env::var_os("XDG_RUNTIME_DIR")) {
-        (Some(dir), _) => dir.to_owned(),
-        (None, Some(runtime)) if Path::new(&runtime).is_dir() => PathBuf::from(runtime).join("fixture-vm"),
-        (None, _) => std::env::temp_dir().join(format!("fixture-vm-{}", getuid())),
-    }
+    work_dir.map_or_else(xdg::runtime, Path::to_owned)
 }
 
 impl RunFolder {

@@ -14,6 +14,7 @@ use super::publish::Staging;
 use crate::events::{About, Outcome, Recorder};
 use crate::exit::NotReproducible;
 use crate::progress::Progress;
+use crate::room::RoomAt;
 use crate::store::{Put, Store};
 
 /// A run under way: its story so far, and the folder that holds everything of it.
@@ -27,7 +28,7 @@ pub struct Attempt {
 impl Attempt {
     /// Begins a run.
     pub fn begin(plan: &Plan, progress: Progress) -> Result<Self> {
-        let folder = RunFolder::create(&plan.work_dir)?;
+        let folder = RunFolder::create(&plan.work_dir).room_at(&plan.work_dir)?;
         let about = About {
             command: "run",
             scenario: Some(plan.input.scenario.name.clone()),
@@ -87,12 +88,12 @@ impl Made {
         // What the store had keeps the story of the run that made it.
         let is_new = manifest.answered.is_none();
         if is_new {
-            log.tell(staging.path())?;
+            log.tell(staging.path()).room_at(staging.target())?;
         }
-        staging.sync()?;
+        staging.sync().room_at(staging.target())?;
         let store = store.filter(|_| is_new);
         let stored = store.map(|store| store.put(staging.path(), &manifest)).transpose();
-        staging.publish()?;
+        staging.publish().room_at(staging.target())?;
         let place = staging.target().to_owned();
         log.done(place.display().to_string())?;
         drop(staging);

@@ -16,6 +16,7 @@ pub mod plan;
 mod promise;
 mod publish;
 pub mod recording;
+mod saved;
 pub mod seeds;
 mod set_files;
 pub mod settle;
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fixture::contract::handover::Status;
-use fixture::contract::input::Farewell;
+use fixture::contract::input::{Farewell, Hold};
 use fixture::contract::manifest::{Closure, Guest, Manifest, Run};
 use fixture::contract::{self, CONSOLE, MANIFEST, SCENARIO};
 use fixture::scenario::Clock;
@@ -53,6 +54,7 @@ use crate::progress::Progress;
 use crate::qemu::args::{Files, Log, Machine, Ports};
 use crate::qemu::binary::{self, Qemu};
 use crate::qemu::process;
+use crate::room::{self, RoomAt};
 
 /// Runs a scenario, once or as often as asked for; afterwards its fixture sets are in place, or nothing has
 /// changed.
@@ -70,7 +72,8 @@ fn once(plan: &Plan, dry_run: bool, interrupt: &Interrupt) -> Result<Code> {
     let mut attempt = Attempt::begin(plan, Progress::new(plan.json))?;
     let host = Host::find(plan, attempt.folder.path(), &mut attempt.log, interrupt)?;
     if dry_run {
-        let prepared = prepare(plan, &host, &attempt.folder)?;
+        // Whoever starts that command line has no monitor that could end a guest that holds.
+        let prepared = prepare(plan, &host, &attempt.folder, Hold::Never).room_at(attempt.folder.path())?;
         if plan.keep != Keep::None {
             attempt.folder.keep();
         }
@@ -95,8 +98,9 @@ pub fn obtain(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interr
 /// One run with a guest: afterwards its set waits beside its place, complete and verified.
 fn make(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -> Result<Made> {
     let Attempt { folder, log } = &mut attempt;
-    let prepared = prepare(plan, host, folder)?;
+    let prepared = prepare(plan, host, folder, plan.keep.into()).room_at(folder.path())?;
     let set = boot::boot(plan, &prepared, folder, log, interrupt)
+        .map_err(|error| room::of_run(error, folder.path()))
         .and_then(|()| collect(plan, &prepared, folder, log, interrupt));
     match set {
         Ok(set) => Ok(Made { set, attempt }),
@@ -115,12 +119,12 @@ struct Prepared<'a> {
     nonce: String,
 }
 
-fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder) -> Result<Prepared<'a>> {
+fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder, hold: Hold) -> Result<Prepared<'a>> {
     let Host { qemu, image, .. } = host;
     let at = |name: &str| folder.path().join(name);
     let nonce = nonce()?;
     let share = Share::create(at("share"), nonce.clone())?;
-    let farewell = Farewell { nonce: nonce.clone(), hold: plan.keep.into() };
+    let farewell = Farewell { nonce: nonce.clone(), hold };
     fs::write(at("nonce"), farewell.to_text()).context("writing the nonce")?;
     let (opening, course) = plan.input.parts();
     fs::write(at("network"), opening.to_bytes()?).context("writing the guest's input")?;
@@ -161,10 +165,12 @@ fn collect(
     interrupt: &Interrupt,
 ) -> Result<Set> {
     log.begin(Stage::Collect)?;
-    let staging = plan.target.stage(folder)?;
-    let status = prepared.share.collect(staging.path())?;
-    let manifest = add_origin(plan, prepared, status, staging.path(), log)?;
-    fs::copy(&prepared.files.console, staging.path().join(CONSOLE)).context("adding the console")?;
+    let place = &plan.target.path;
+    let staging = plan.target.stage(folder).room_at(place)?;
+    let status = prepared.share.collect(staging.path()).room_at(place)?;
+    let manifest = add_origin(plan, prepared, status, staging.path(), log).room_at(place)?;
+    let console = fs::copy(&prepared.files.console, staging.path().join(CONSOLE));
+    console.context("adding the console").room_at(place)?;
     log.done("")?;
     interrupt.check()?;
 
@@ -254,7 +260,7 @@ fn diagnose(
         log.tell(&place)?;
         Ok(place)
     };
-    match keep(log) {
+    match keep(log).room_at(&plan.target.failed()) {
         Ok(place) => {
             let run = log.run_id().map(|id| format!(" {id}")).unwrap_or_default();
             let shell = log.kept().map(|id| format!("; fixture-vm shell {id} looks into its guest"));

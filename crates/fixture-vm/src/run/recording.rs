@@ -12,6 +12,7 @@ use super::Prepared;
 use crate::image::{Cache, Check, Image};
 use crate::qemu::args::Machine;
 use crate::qemu::binary::Qemu;
+use crate::room::RoomAt;
 
 /// QEMU's log.
 const LOG: &str = "log";
@@ -119,7 +120,8 @@ impl Recording {
         let about = About::of(prepared);
         let text = serde_json::to_vec_pretty(&about).context("writing the recording's description")?;
         fs::write(self.dir.join(ABOUT), text).context("writing the recording's description")?;
-        self.put(place).with_context(|| format!("putting the recording in place at {}", place.display()))
+        let put = self.put(place);
+        put.with_context(|| format!("putting the recording in place at {}", place.display())).room_at(place)
     }
 
     /// The run's folder may be on another file system than the set.

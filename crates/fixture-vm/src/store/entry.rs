@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use fixture::contract::MANIFEST;
 use fixture::contract::handover::FileDigest;
 use fixture::contract::manifest::Manifest;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
@@ -71,7 +72,7 @@ impl Entry {
     /// Compares every file with its digest, and reads the manifest.
     pub fn check(&self, dir: &Path) -> Result<Manifest> {
         for (name, promised) in &self.files {
-            let found = digest::of_file(&set_dir(dir).join(name)).map_err(|error| unusable(name, &error))?;
+            let found = digest::of_file(&set_dir(dir).join(name)).map_err(|error| unusable(name, error))?;
             agree(name, promised, &found)?;
         }
         self.manifest(&set_dir(dir))
@@ -84,7 +85,7 @@ impl Entry {
             if let Some(folder) = target.parent() {
                 fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
             }
-            let source = digest::open(&set_dir(dir).join(name)).map_err(|error| unusable(name, &error))?;
+            let source = digest::open(&set_dir(dir).join(name)).map_err(|error| unusable(name, error))?;
             agree(name, promised, &digest::copy(source, &target)?)?;
         }
         self.manifest(to)
@@ -92,7 +93,7 @@ impl Entry {
 
     fn manifest(&self, set: &Path) -> Result<Manifest> {
         let unreadable = |why: String| Damaged(format!("{MANIFEST}: {why}"));
-        let bytes = fs::read(set.join(MANIFEST)).map_err(|error| unreadable(error.to_string()))?;
+        let bytes = fs::read(set.join(MANIFEST)).map_err(|error| unusable(MANIFEST, error.into()))?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if manifest.closure.digest != self.closure {
@@ -116,15 +117,23 @@ pub fn used(dir: &Path) -> SystemTime {
     modified.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Notes that an entry was used now.
-pub fn touch(dir: &Path) -> Result<()> {
-    let now = File::open(dir.join(ENTRY)).and_then(|file| file.set_modified(SystemTime::now()));
-    now.with_context(|| format!("noting the use of {}", dir.display()))
+/// Notes that an entry was used now, for the order of use only: who may only read a store notes nothing.
+pub fn touch(dir: &Path) {
+    File::open(dir.join(ENTRY)).and_then(|file| file.set_modified(SystemTime::now())).ok();
 }
 
-/// A file that is gone, is no file any more, or cannot be read.
-fn unusable(name: &str, error: &anyhow::Error) -> Damaged {
-    Damaged(format!("{name}: {error:#}"))
+/// A file that is gone, is no file any more, or cannot be read, is damage. That this user may not read it, or that
+/// this process has too many files open, says nothing of the file.
+fn unusable(name: &str, error: anyhow::Error) -> anyhow::Error {
+    const NOT_OF_THE_FILE: [Errno; 5] =
+        [Errno::EACCES, Errno::EPERM, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw);
+    match errno {
+        Some(errno) if NOT_OF_THE_FILE.contains(&errno) => {
+            error.context(format!("reading {name} of a stored set"))
+        }
+        _ => Damaged(format!("{name}: {error:#}")).into(),
+    }
 }
 
 fn agree(name: &str, promised: &FileDigest, found: &FileDigest) -> Result<(), Damaged> {

@@ -8,21 +8,25 @@
 //! ```
 //!
 //! A set is written beside and gets its name by one rename, so that writers never meet half a set. Nothing is
-//! synced: what a crash tore, like what anyone altered, shows by its digest when it is taken.
+//! synced: what a crash tore, like what anyone altered, shows by its digest when it is taken. Who may only read a
+//! store takes from it as its owner does.
 
 pub mod cli;
 mod entry;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use fixture::contract::manifest::Manifest;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::unistd::getuid;
 
 pub use self::entry::{Damaged, Entry};
+use crate::room::RoomAt;
 use crate::xdg;
 
 /// Names another store than the user's.
@@ -63,31 +67,39 @@ pub enum Put {
 impl Store {
     /// The store that was named, or the one of the environment, or the user's.
     pub fn find(named: Option<&Path>) -> Result<Self> {
-        let dir = match (named, std::env::var_os(STORE_ENV)) {
-            (Some(dir), _) => dir.to_owned(),
-            (None, Some(dir)) => PathBuf::from(dir),
-            (None, None) => xdg::data()?.join("store"),
+        let dir = match named.map(Path::to_owned).or_else(|| xdg::named(STORE_ENV)) {
+            Some(dir) => dir,
+            None => xdg::data()?.join("store"),
         };
+        let store = Self { dir };
         for sub in [SETS, SCRATCH] {
-            let sub = dir.join(sub);
-            fs::create_dir_all(&sub).with_context(|| {
-                format!("making the store's folder {}; name another with --store", sub.display())
-            })?;
+            let sub = store.dir.join(sub);
+            match fs::create_dir_all(&sub) {
+                // Another user's store is read; only what is put there needs the rest.
+                Err(error) if is_closed(&error) && store.dir.join(SETS).is_dir() => {}
+                made => made.map_err(|error| store.hinted(error.into())).with_context(|| {
+                    format!("making the store's folder {}; name another with --store", sub.display())
+                })?,
+            }
         }
-        Ok(Self { dir })
+        Ok(store)
     }
 
     /// Copies the set of a closure into a folder, if all its digests agree.
     pub fn take(&self, closure: &str, to: &Path) -> Result<Found> {
+        self.copy_out(closure, to).map_err(|error| self.hinted(error))
+    }
+
+    fn copy_out(&self, closure: &str, to: &Path) -> Result<Found> {
         let _lock = self.lock(FlockArg::LockShared)?;
         let dir = self.entry_dir(closure);
-        if !dir.is_dir() {
+        if !Self::is_there(&dir)? {
             return Ok(Found::Nothing);
         }
         let taken = Entry::read(&dir, closure).and_then(|entry| entry.copy(&dir, to));
         match damage(taken)? {
             Ok(manifest) => {
-                entry::touch(&dir)?;
+                entry::touch(&dir);
                 Ok(Found::Set(Box::new(manifest)))
             }
             Err(damaged) => Ok(Found::Damaged(damaged)),
@@ -96,6 +108,10 @@ impl Store {
 
     /// Stores a set, unless the same closure has a whole one.
     pub fn put(&self, set: &Path, manifest: &Manifest) -> Result<Put> {
+        self.put_whole(set, manifest).map_err(|error| self.hinted(error)).room_at(&self.dir)
+    }
+
+    fn put_whole(&self, set: &Path, manifest: &Manifest) -> Result<Put> {
         let _lock = self.lock(FlockArg::LockShared)?;
         let closure = &manifest.closure.digest;
         let scratch = tempfile::tempdir_in(self.dir.join(SCRATCH)).context("making room in the store")?;
@@ -124,9 +140,13 @@ impl Store {
 
     /// The folder and the manifest of a closure's set, if there is a whole one.
     pub fn open(&self, closure: &str) -> Result<Option<(PathBuf, Manifest)>> {
+        self.look_up(closure).map_err(|error| self.hinted(error))
+    }
+
+    fn look_up(&self, closure: &str) -> Result<Option<(PathBuf, Manifest)>> {
         let _lock = self.lock(FlockArg::LockShared)?;
         let dir = self.entry_dir(closure);
-        if !dir.is_dir() {
+        if !Self::is_there(&dir)? {
             return Ok(None);
         }
         let whole = Entry::read(&dir, closure).and_then(|entry| entry.check(&dir));
@@ -170,12 +190,43 @@ impl Store {
         self.dir.join(SETS).join(closure)
     }
 
-    fn lock(&self, how: FlockArg) -> Result<Flock<File>> {
+    fn is_there(dir: &Path) -> Result<bool> {
+        match fs::metadata(dir) {
+            Ok(found) => Ok(found.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("looking at {}", dir.display())),
+        }
+    }
+
+    /// None: the store is another user's who has never locked it, so that nobody collects there.
+    fn lock(&self, how: FlockArg) -> Result<Option<Flock<File>>> {
         let path = self.dir.join(LOCK);
         let context = || format!("locking the store by {}", path.display());
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).open(&path).with_context(context)?;
-        Flock::lock(file, how).map_err(|(_, errno)| errno).with_context(context)
+        let file = match options.write(true).create(true).truncate(false).open(&path) {
+            // flock(2) asks for an open file, whatever it was opened for.
+            Err(error) if is_closed(&error) && how == FlockArg::LockShared => match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened,
+            },
+            opened => opened,
+        };
+        let file = file.with_context(context)?;
+        Flock::lock(file, how).map(Some).map_err(|(_, errno)| errno).with_context(context)
+    }
+
+    /// An error that says how a store of another user's can be used, if that is what is wrong.
+    fn hinted(&self, error: anyhow::Error) -> anyhow::Error {
+        let closed = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().is_some_and(is_closed);
+        let owner = fs::metadata(&self.dir).map(|dir| dir.uid()).unwrap_or_else(|_| getuid().as_raw());
+        if !error.chain().any(closed) || owner == getuid().as_raw() {
+            return error;
+        }
+        let dir = self.dir.display();
+        error.context(format!(
+            "the store {dir} belongs to user {owner} and is not open to this one; have it opened \
+             (chmod -R go+rX {dir} to take sets), or name another with --store"
+        ))
     }
 }
 
@@ -213,6 +264,11 @@ fn damage<T>(result: Result<T>) -> Result<Result<T, Damaged>> {
         Ok(value) => Ok(Ok(value)),
         Err(error) => error.downcast::<Damaged>().map(Err),
     }
+}
+
+/// Whether it is another user, or a disk that is read-only, that refuses.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -191,3 +191,80 @@ fn the_last_used_come_first() {
     take(&store, "aa").unwrap();
     assert_eq!(order(), ["aa", "bb", "cc"]);
 }
+
+/// Names the store that a child of these tests uses as another user.
+const CHILD: &str = "FIXTURE_VM_TEST_STORE";
+/// `nobody` on most machines; no user of this one's files anywhere.
+const ANOTHER_USER: u32 = 65_534;
+
+/// Not a test: what another user does with the store of the one who runs the tests.
+#[test]
+#[ignore = "a child of another test"]
+fn another_user() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let text = |error: anyhow::Error| format!("{error:#}");
+    match Store::find(Some(Path::new(&dir))) {
+        Err(error) => println!("find: {}", text(error)),
+        Ok(store) => {
+            let to = tempfile::tempdir().unwrap();
+            match store.take("aa", to.path()) {
+                Ok(Found::Set(_)) => println!("take: {}", read(to.path())),
+                other => println!("take: {}", other.map_or_else(text, |found| format!("{found:?}"))),
+            }
+            let listed = store.list().map(|sets| sets.iter().filter(|set| set.check().is_ok()).count());
+            println!("list: {}", listed.map_or_else(text, |count| count.to_string()));
+            let (new, manifest) = set("new", "bb");
+            println!("put: {}", store.put(new.path(), &manifest).map_or_else(text, |put| format!("{put:?}")));
+        }
+    }
+}
+
+fn read(set: &Path) -> String {
+    fs::read_to_string(set.join("lldp.json")).unwrap()
+}
+
+/// What another user meets in a store whose folders were given these permissions.
+fn as_another_user(closed: &[(&str, u32)]) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let (home, store) = store();
+    put(&store, "one", "aa");
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    allow(home.path(), 0o755);
+    closed.iter().for_each(|(name, mode)| allow(&home.path().join(name), *mode));
+    let used = store.list().unwrap()[0].used;
+    let mut child = crate::child::command(std::env::current_exe().unwrap());
+    child.args(["--exact", "store::tests::another_user", "--ignored", "--nocapture"]).current_dir("/");
+    child.env(CHILD, home.path()).env_remove("TMPDIR").uid(ANOTHER_USER).gid(ANOTHER_USER);
+    let output = crate::child::output(child, std::time::Duration::from_secs(300)).unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(store.list().unwrap()[0].used, used, "nobody else notes a use");
+    assert_eq!(take(&store, "aa"), Ok(Some("one".into())), "and the store is as it was");
+    said.replace(home.path().to_str().unwrap(), "STORE")
+}
+
+#[test]
+fn another_user_takes_from_a_store_that_is_open_and_is_told_of_one_that_is_not() {
+    if !nix::unistd::getuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let refused = "the store STORE belongs to user 0 and is not open to this one";
+    let open = as_another_user(&[]);
+    assert!(open.contains("take: one") && open.contains("list: 1"), "{open}");
+    assert!(open.contains(&format!("put: {refused}")), "{open}");
+    // No lock that anyone but the owner may open, and a set that nobody else may read.
+    let unlocked = as_another_user(&[("lock", 0o600)]);
+    assert!(unlocked.contains(&format!("take: {refused}")), "{unlocked}");
+    for closed in ["sets/aa", "sets/aa/set/lldp.json", "sets/aa/entry.json"] {
+        let said = as_another_user(&[(closed, 0)]);
+        assert!(said.contains(&format!("take: {refused}")), "{closed}: {said}");
+        assert!(said.contains("chmod -R go+rX STORE"), "{closed}: {said}");
+    }
+    for closed in ["sets", ""] {
+        let said = as_another_user(&[(closed, 0o700)]);
+        assert!(said.contains(refused), "{closed:?}: {said}");
+    }
+}

@@ -237,8 +237,9 @@ fn a_full_disk_is_told_by_whoever_meets_it() {
     if text.contains("unshare:") || text.contains("mount:") {
         return skip("a_full_disk_is_told_by_whoever_meets_it", text.trim());
     }
-    assert!(matches!(output.status.code(), Some(3 | 4)), "{text}");
-    assert!(text.contains("No space left on device"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    let says = format!("no room left on the disk that holds {}", lab.path("runtime").display());
+    assert!(text.contains(&says) && text.contains("No space left on device"), "{text}");
     lab.assert_former_set();
 }
 

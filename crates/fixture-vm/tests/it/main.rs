@@ -9,6 +9,7 @@ mod faults;
 mod image;
 mod kills;
 mod lab;
+mod machine;
 mod microvm;
 mod microvm_faults;
 mod microvm_policies;
