@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
         for number in 1..=most {
             let plan = self.plan_of_try(job, number);
             let began = Instant::now();
-            let result = self.one(&plan);
+            let result = self.one(&plan).map_err(|error| self.interrupt.or(error));
             let took_ns = nanos(began.elapsed());
             match result {
                 Ok((published, golden)) => {
