@@ -42,7 +42,6 @@ fn commands(lab: &Lab) -> Vec<(Command, i32)> {
         (dry_run, 0),
         (at_home("doctor --json"), 0),
         (at_home("review empty"), 0),
-        (at_home("store gc"), 0),
         (at_home("events"), 0),
         (at_home("events --format jsonl"), 0),
         (at_home("events export jsonl"), 0),
