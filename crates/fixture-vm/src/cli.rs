@@ -207,8 +207,8 @@ pub enum Keep {
 impl From<Keep> for Hold {
     fn from(keep: Keep) -> Self {
         match keep {
-            Keep::Failed => Hold::Failed,
-            Keep::All => Hold::Always,
+            // Whether a guest that did well has failed is known when its fixtures are verified.
+            Keep::Failed | Keep::All => Hold::Always,
             Keep::None => Hold::Never,
         }
     }

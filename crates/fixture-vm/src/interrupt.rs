@@ -1,10 +1,14 @@
 //! SIGINT and SIGTERM: at first they end the process; once there is something to clean up they are an ordinary
 //! error, and the second one ends the process.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -56,6 +60,20 @@ impl Interrupt {
     /// An error once a signal has arrived.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.arrived.load(Ordering::SeqCst) { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// Waits for an exclusive lock. flock(2) by itself goes on waiting after a signal, so this asks again and again.
+    pub fn lock(&self, mut file: File) -> Result<Flock<File>> {
+        const ASK_EVERY: Duration = Duration::from_millis(50);
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
+                Err((_, errno)) => return Err(errno.into()),
+            }
+            self.check()?;
+            std::thread::sleep(ASK_EVERY);
+        }
     }
 
     /// Whatever went wrong after a signal had arrived may have gone wrong by it: then the signal is the error.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
+use crate::events;
 use crate::exit::Usage;
 use crate::image::folders;
 use crate::room::RoomAt;
@@ -84,14 +85,14 @@ impl Store {
         Ok(kept)
     }
 
-    /// The guest that was kept of a run: named by its id, the beginning of it, or as `last`.
-    pub fn find(&self, run: &str) -> Result<Kept> {
-        let mut all = self.all()?;
+    /// The guest that was kept of a run: named by its id, the beginning of it, or as `last`, which the event database
+    /// knows.
+    pub fn find(&self, run: &str, events_db: Option<&Path>) -> Result<Kept> {
         if run == "last" {
-            all.truncate(1);
-        } else {
-            all.retain(|kept| kept.run.starts_with(run));
+            return self.of_last(&events::ids_of_last(&events::Place::find(events_db)?)?);
         }
+        let mut all = self.all()?;
+        all.retain(|kept| kept.run.starts_with(run));
         match (all.len(), all.pop()) {
             (1, Some(kept)) => Ok(kept),
             (0, _) => {
@@ -102,6 +103,22 @@ impl Store {
             }
             (n, _) => Err(Usage(format!("{n} kept guests begin with {run}; give more digits")).into()),
         }
+    }
+
+    /// The guest that was kept of the last run, of which these are the ids: one of several where it ran tests.
+    fn of_last(&self, ids: &[String]) -> Result<Kept> {
+        let mut all = self.all()?;
+        all.retain(|kept| ids.contains(&kept.run));
+        let names: Vec<_> = all.iter().map(|kept| kept.run.as_str()).collect();
+        let message = match (names.len(), ids.first()) {
+            (1, _) => return all.pop().context("one guest is there"),
+            (0, None) => "nothing was run yet, so no guest is kept".to_owned(),
+            (0, Some(id)) => format!(
+                "the last run, {id}, kept no guest; --keep failed keeps those of runs that fail, `fixture-vm runs` lists the runs whose guest is kept"
+            ),
+            (n, _) => format!("the last run kept {n} guests; name one: {}", names.join(", ")),
+        };
+        Err(Usage(message).into())
     }
 }
 
@@ -174,16 +191,25 @@ mod tests {
             assert!(!disk.exists(), "it was moved");
         }
         assert_eq!(store.all().unwrap().len(), KEPT);
-        assert!(store.find("0a").is_err() && store.find("").is_err());
-        let last = store.find("last").unwrap();
+        let found = |run: &str| store.find(run, None);
+        assert!(found("0a").is_err() && found("").is_err());
+        let last = found("8").unwrap();
         assert_eq!((last.run.as_str(), last.size), ("8a", "state 8overlay".len() as u64));
         assert_eq!(last.about().unwrap().qemu, "QEMU");
         let (disk, root) = last.copy(home.path()).unwrap();
         assert_eq!(fs::read_to_string(disk).unwrap(), "state 8");
         assert_eq!(fs::read_to_string(root.unwrap()).unwrap(), "overlay");
-        assert_eq!(store.find("3").unwrap().copy(home.path()).unwrap().1, None);
+        assert_eq!(found("3").unwrap().copy(home.path()).unwrap().1, None);
         last.remove().unwrap();
-        assert!(store.find("8a").is_err());
+        assert!(found("8a").is_err());
+        let of_last = |ids: &[&str]| {
+            let ids: Vec<_> = ids.iter().map(|id| (*id).to_owned()).collect();
+            store.of_last(&ids).map(|kept| kept.run).map_err(|error| error.to_string())
+        };
+        assert_eq!(of_last(&["runner", "3a", "none"]).unwrap(), "3a");
+        assert!(of_last(&["8a"]).unwrap_err().contains("the last run, 8a, kept no guest"));
+        assert!(of_last(&["runner", "3a", "4a"]).unwrap_err().contains("name one: 4a, 3a"));
+        assert!(of_last(&[]).unwrap_err().contains("nothing was run"));
         let left: Vec<_> = folders(&store.dir).unwrap();
         assert_eq!(left.len(), KEPT - 1, "{left:?}");
     }

@@ -203,8 +203,8 @@ impl Follow<'_> {
                 last_word = Instant::now();
             } else if let Some(status) = ended {
                 bail!(NotReproducible(format!(
-                    "the replay ended before the recorded run did ({status}): {}",
-                    running.stderr()
+                    "the replay ended before the recorded run did ({status}){}",
+                    running.words()
                 )));
             } else if last_word.elapsed() > silence {
                 bail!(TimedOut(format!("the replayed guest has been silent for {silence:?}")));

@@ -60,17 +60,18 @@ impl VerifyArgs {
     }
 }
 
-/// Verifies a set that is about to be published.
+/// Verifies a set that is about to be published; the report calls it by a name, since its folder will be gone.
 ///
 /// # Errors
 /// [`VerificationFailed`] with the report, if the set is not valid.
-pub fn staged(set: &Path) -> anyhow::Result<Report> {
-    let report = verify(set, &Against::default());
+pub fn staged(set: &Path, name: String) -> anyhow::Result<Report> {
+    let report = Report { subject: name, ..verify(set, &Against::default()) };
     if report.valid {
         return Ok(report);
     }
     let text = Format::Human { colour: false }.render(std::slice::from_ref(&report));
-    Err(VerificationFailed(text.trim_end().to_owned(), report.findings).into())
+    let text = format!("the fixtures are not right, and were not published:\n{}", text.trim_end());
+    Err(VerificationFailed(text, report.findings).into())
 }
 
 /// Verifies what the arguments name and prints the report to standard output.

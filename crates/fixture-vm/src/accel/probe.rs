@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use fixture::printable::QUOTE;
+
+use crate::exit::Interrupted;
+use crate::interrupt::Interrupt;
 use crate::qemu::args::MONITOR_FD;
 use crate::qemu::monitor::Notice;
 use crate::qemu::process::Running;
@@ -40,9 +44,15 @@ pub fn kvm(qemu: &Path, scratch: &Path) -> Result<Kvm> {
     let mut args: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
     args.extend(["-chardev".into(), format!("socket,id=qmp,fd={MONITOR_FD}").into()]);
     args.extend(["-bios".into(), image.into()]);
-    let mut running = Running::start(qemu, &args, &scratch.join("probe.stderr"))?;
+    let mut running = match Running::start(qemu, &args, &scratch.join("probe.stderr")) {
+        Ok(running) => running,
+        Err(error) if error.is::<Interrupted>() => return Err(error),
+        Err(error) => return Ok(Kvm::Unusable(in_one_line(&format!("{error:#}")))),
+    };
+    let interrupt = Interrupt::of_process();
     let deadline = Instant::now() + DEADLINE;
     let verdict = loop {
+        interrupt.check()?;
         for notice in running.listen(Duration::from_millis(20))? {
             if let Notice::Paused(state) = notice {
                 return Ok(Kvm::Unusable(format!("the guest stopped at once ({state:?})")));
@@ -51,7 +61,7 @@ pub fn kvm(qemu: &Path, scratch: &Path) -> Result<Kvm> {
         if let Some(status) = running.ended()? {
             break match status.code() {
                 Some(RAN) => Kvm::Works,
-                _ => Kvm::Unusable(format!("QEMU ended with {status}: {}", first_line(&running.stderr()))),
+                _ => Kvm::Unusable(in_one_line(&format!("QEMU ended ({status}){}", running.words()))),
             };
         }
         if Instant::now() > deadline {
@@ -61,8 +71,9 @@ pub fn kvm(qemu: &Path, scratch: &Path) -> Result<Kvm> {
     Ok(verdict)
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("no message")
+/// A message and the first of QEMU's words.
+fn in_one_line(text: &str) -> String {
+    text.lines().take(2).collect::<Vec<_>>().join(" ").replace(QUOTE, "")
 }
 
 /// Offset of the code in the firmware, which fills the last 64 KiB below 4 GiB.

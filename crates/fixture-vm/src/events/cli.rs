@@ -192,7 +192,8 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     let mut out = output(args.format);
     if let Some(run) = &args.drop {
         let kept = kept::Store::of_user()?;
-        let gone = if run == "all" { kept.all()? } else { vec![kept.find(run)?] };
+        let gone =
+            if run == "all" { kept.all()? } else { vec![kept.find(run, args.at.events_db.as_deref())?] };
         for guest in gone {
             writeln!(out, "{}: {} MiB of its guest removed", guest.run, guest.size >> 20)?;
             guest.remove()?;

@@ -18,7 +18,7 @@ pub use self::about::{About, Outcome};
 pub use self::database::Place;
 pub use self::recorder::Recorder;
 pub use self::runner::RunnerLog;
-pub use self::told::{ToldRun, told};
+pub use self::told::{ToldRun, ids_of_last, told};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,17 @@ pub struct ToldRun {
     pub window_ns: (u64, u64),
 }
 
+/// The ids of the last run: its own, and those of the runs that were made for it. A replay is none.
+pub fn ids_of_last(place: &Place) -> Result<Vec<String>> {
+    let db = place.read()?;
+    let mut ids = db.prepare(
+        "WITH last AS (SELECT run FROM runs WHERE parent IS NULL AND command <> 'replay' ORDER BY run DESC LIMIT 1) \
+         SELECT id FROM runs, last WHERE runs.run = last.run OR runs.parent = last.run ORDER BY runs.run",
+    )?;
+    let ids = ids.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>();
+    ids.context("reading the last run")
+}
+
 /// The run that a user names: by its id, the beginning of it, or as `last`.
 pub fn told(place: &Place, name: &str) -> Result<ToldRun> {
     let db = place.read()?;

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::descriptor::Descriptor;
 use super::download::Downloads;
 use super::opened;
+use crate::interrupt::Interrupt;
 use crate::xdg;
 
 /// The folders under `$XDG_CACHE_HOME/fixture-vm`.
@@ -70,9 +71,7 @@ impl Cache {
             Ok(lock) => lock,
             Err((file, _)) => {
                 waiting();
-                Flock::lock(file, FlockArg::LockExclusive)
-                    .map_err(|(_, errno)| errno)
-                    .with_context(|| format!("locking {}", path.display()))?
+                Interrupt::of_process().lock(file).with_context(|| format!("locking {}", path.display()))?
             }
         };
         for entry in fs::read_dir(self.scratch())? {

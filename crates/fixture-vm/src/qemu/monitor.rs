@@ -1,14 +1,17 @@
 //! QEMU's monitor (QMP) over a socket pair: nothing to find, nobody else to connect, gone with the process.
 
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use qapi::qmp::{self, Event, RunState};
 use qapi::{Qmp, Stream};
+
+use crate::exit::TimedOut;
+use crate::interrupt::Interrupt;
 
 /// How long QEMU may take to answer: saving a guest or reading it back is the longest it is ever busy.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -33,14 +36,17 @@ pub enum Notice {
 
 impl Monitor {
     /// Greets the QEMU at the other end. None: it ended instead of greeting.
-    pub fn greet(socket: UnixStream) -> Result<Option<Self>> {
+    pub fn greet(socket: UnixStream, interrupt: &Interrupt) -> Result<Option<Self>> {
         socket.set_read_timeout(Some(ANSWER)).context("setting the monitor's timeout")?;
         socket.set_write_timeout(Some(ANSWER)).context("setting the monitor's timeout")?;
         let mut reader = BufReader::new(socket.try_clone().context("sharing the monitor's socket")?);
+        wait_for_greeting(&socket, interrupt)?;
         // The library takes an end of file for a greeting and panics.
-        if std::io::BufRead::fill_buf(&mut reader).context("waiting for QEMU's greeting")?.is_empty() {
-            return Ok(None);
-        }
+        match std::io::BufRead::fill_buf(&mut reader) {
+            Ok([]) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+            greeting => greeting.context("reading QEMU's greeting")?,
+        };
         let mut qmp = Qmp::new(Stream::new(reader, socket));
         qmp.handshake().context("agreeing with QEMU's monitor")?;
         Ok(Some(Self { qmp }))
@@ -109,13 +115,29 @@ impl Monitor {
     }
 
     fn readable(&self, at_most: Duration) -> Result<bool> {
-        let socket = self.qmp.inner().get_ref_write();
-        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(ready) => Ok(ready > 0),
-            // A signal: whoever waits looks at the interrupt flag next.
-            Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno).context("waiting for QEMU's monitor"),
+        is_readable(self.qmp.inner().get_ref_write(), at_most)
+    }
+}
+
+/// Waits in short steps: a read with a timeout fails at any signal (signal(7)), and the end of another child is one.
+fn wait_for_greeting(socket: &UnixStream, interrupt: &Interrupt) -> Result<()> {
+    const STEP: Duration = Duration::from_millis(100);
+    let deadline = Instant::now() + ANSWER;
+    while !is_readable(socket, STEP)? {
+        interrupt.check()?;
+        if Instant::now() > deadline {
+            return Err(TimedOut(format!("QEMU has not opened its monitor within {ANSWER:?}")).into());
         }
+    }
+    Ok(())
+}
+
+fn is_readable(socket: &UnixStream, at_most: Duration) -> Result<bool> {
+    let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        // A signal: whoever waits looks at the interrupt flag next.
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno).context("waiting for QEMU's monitor"),
     }
 }

@@ -1,20 +1,31 @@
 //! A running QEMU as a guard: started with its monitor, ended with everything it holds.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use fixture::printable;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{Pid, dup2_raw};
 
 use super::args::{MONITOR_FD, PORT_FDS};
 use super::monitor::{Monitor, Notice};
 use crate::child::{self, Process};
+use crate::exit::{self, Code};
+use crate::interrupt::Interrupt;
+
+/// How long a QEMU whose monitor is closed may take to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+/// How much of QEMU's standard error is told: bytes and lines from its end.
+const MOST_OF_STDERR: u64 = 4096;
+const MOST_LINES: usize = 20;
 
 /// A QEMU that runs a guest.
 pub struct Running {
@@ -62,7 +73,23 @@ impl Running {
         for end in ends {
             nix::unistd::close(end).context("closing QEMU's end of a socket")?;
         }
-        Ok(Self { process: process?, monitor: Monitor::greet(ours)?, stderr: stderr.into(), started })
+        let mut running = Self { process: process?, monitor: None, stderr: stderr.into(), started };
+        match Monitor::greet(ours, &Interrupt::of_process()) {
+            Ok(Some(monitor)) => running.monitor = Some(monitor),
+            Ok(None) => return Err(running.not_started("closed its monitor")),
+            Err(error) if exit::code_of(&error) != Code::Environment => return Err(error),
+            Err(error) => return Err(running.not_started(&format!("gave its monitor up: {error:#}"))),
+        }
+        Ok(running)
+    }
+
+    /// What is told of a QEMU without a monitor: how it ended, with its own words. It is this machine's matter, for no
+    /// guest has run.
+    fn not_started(&mut self, otherwise: &str) -> anyhow::Error {
+        match self.process.wait(LAST_BREATH) {
+            Ok(Some(status)) => anyhow!("QEMU ended as it started ({status}){}", self.words()),
+            _ => anyhow!("QEMU {otherwise} as it started{}", self.words()),
+        }
     }
 
     /// The process id.
@@ -119,11 +146,29 @@ impl Running {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// What it said on standard error.
-    pub fn stderr(&self) -> String {
-        fs::read(&self.stderr)
-            .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
-            .unwrap_or_default()
+    /// How it ended, if it has or is about to: its monitor closes before it is gone.
+    pub fn is_ending(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.wait(LAST_BREATH)
+    }
+
+    /// What it said on standard error, as it follows a message; the end of it, if it is much.
+    pub fn words(&self) -> String {
+        let said = self.stderr().unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        match &lines[lines.len().saturating_sub(MOST_LINES)..] {
+            [] => " without a word on its standard error".into(),
+            last => format!(":\n{}", printable::quoted(&last.join("\n"))),
+        }
+    }
+
+    fn stderr(&self) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&self.stderr)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(MOST_OF_STDERR)))?;
+        let mut said = Vec::new();
+        file.take(MOST_OF_STDERR).read_to_end(&mut said)?;
+        Ok(said)
     }
 
     /// Ends it now.
@@ -150,7 +195,11 @@ pub fn empty_disk(qemu_img: &Path, at: &Path, size: u64) -> Result<()> {
 fn create(command: std::process::Command) -> Result<()> {
     let output = child::output(command, Duration::from_secs(60))?;
     if !output.status.success() {
-        bail!("qemu-img: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "qemu-img ended with {}:\n{}",
+            output.status,
+            printable::quoted(String::from_utf8_lossy(&output.stderr).trim())
+        );
     }
     Ok(())
 }

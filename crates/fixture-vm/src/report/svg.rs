@@ -205,7 +205,7 @@ mod tests {
         };
         let text = picture.alone();
         assert!(
-            text.contains("<title id=\"a-title\">&lt;b&gt;&amp;&quot;\\x1b[2J\\u{{ffff}}\\u{{202e}}</title>"),
+            text.contains("<title id=\"a-title\">&lt;b&gt;&amp;&quot;\\x1b[2J\\u{ffff}\\u{202e}</title>"),
             "{text}"
         );
         roxmltree::Document::parse(&text).unwrap();

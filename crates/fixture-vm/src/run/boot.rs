@@ -17,7 +17,7 @@ use super::recording::{About, Recording};
 use super::watch::{Milestone, Watch};
 use crate::cli::Keep;
 use crate::digest;
-use crate::exit::TimedOut;
+use crate::exit::{Code, GuestFailed, TimedOut, code_of};
 use crate::image::Cache;
 use crate::interrupt::Interrupt;
 use crate::kept;
@@ -33,22 +33,22 @@ const SMALLEST: u64 = 64 << 10;
 /// How long a guest that is about to be saved goes on at a time.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Boots the guest and waits until it has handed over and powered off.
+/// Boots the guest and waits until it has handed over and powered off, or holds; then it is given as it was saved.
 pub fn boot(
     plan: &Plan,
     prepared: &Prepared,
     folder: &RunFolder,
     log: &mut EventLog,
     interrupt: &Interrupt,
-) -> Result<()> {
+) -> Result<Option<SavedAtEnd>> {
     let site = Site { plan, prepared, folder, interrupt };
     log.begin(Stage::Boot)?;
     if plan.record {
-        return site.recorded(log);
+        return site.recorded(log).map(|()| None);
     }
     let Some(furthest) = plan.warm else {
         let disk = (plan.keep != Keep::None).then(|| site.disk());
-        return site.cold(disk.as_deref(), None, Log::Discarded, log).map(drop);
+        return site.cold(disk.as_deref(), None, Log::Discarded, log).map(|ended| ended.kept_guest);
     };
     let store = Store::of(&Cache::of_user()?)?;
     // A guest that may be kept is saved in its disk once more.
@@ -56,7 +56,7 @@ pub fn boot(
     let converged = (furthest == Milestone::Converged).then(|| site.place(furthest)).transpose()?;
     if let Some(place) = &converged {
         if let Some(running) = site.take(&store, place, kept, log)? {
-            return site.continued(running, place.at, None, log).map(drop);
+            return site.continued(running, place.at, None, log).map(|ended| ended.kept_guest);
         }
     }
     // Saved for later runs only where an earlier one had this network: most networks never come again.
@@ -67,16 +67,47 @@ pub fn boot(
     let booted = site.place(Milestone::Ready)?;
     let need = if place.is_some() { Need::Whole } else { kept };
     if let Some(running) = site.take(&store, &booted, need, log)? {
-        let said = site.continued(running, booted.at, place.as_ref(), log)?;
+        let Ended { said, kept_guest } = site.continued(running, booted.at, place.as_ref(), log)?;
         if let (Some(place), Some(said)) = (place, said) {
             site.add(&store, &place, &said);
         }
-        return Ok(());
+        return Ok(kept_guest);
     }
-    if let Some(said) = site.cold(Some(&site.disk()), Some(booted.at), Log::Discarded, log)? {
+    let Ended { said, kept_guest } = site.cold(Some(&site.disk()), Some(booted.at), Log::Discarded, log)?;
+    if let Some(said) = said {
         site.add(&store, &booted, &said);
     }
-    Ok(())
+    Ok(kept_guest)
+}
+
+/// What a guest has left when QEMU has ended.
+struct Ended {
+    /// What it had written when it was saved for later runs, if its disk can be added to those.
+    said: Option<Said>,
+    kept_guest: Option<SavedAtEnd>,
+}
+
+/// A guest that was saved at its end, to be kept if its run comes to what was asked for.
+pub struct SavedAtEnd {
+    saved: Result<()>,
+    disk: PathBuf,
+}
+
+/// Keeps the guest that was saved at its end, and tells.
+pub fn keep(
+    prepared: &Prepared,
+    folder: &RunFolder,
+    guest: Option<SavedAtEnd>,
+    log: &mut EventLog,
+) -> Result<()> {
+    let Some(SavedAtEnd { saved, disk }) = guest else { return Ok(()) };
+    let run = log.run_id().map_or_else(|| folder.id(), str::to_owned);
+    let overlay = Some(prepared.files.root.as_path()).filter(|_| prepared.machine.clock == Clock::Real);
+    let keep = || kept::Store::of_user()?.keep(&run, &disk, overlay, &About::of(prepared));
+    log.host(match saved.and_then(|()| keep()) {
+        Ok(()) => HostEvent::Kept { run },
+        Err(error) => HostEvent::NotKept { message: format!("{error:#}") },
+    })
 }
 
 /// Where a guest is saved, and under which name it is kept.
@@ -94,15 +125,14 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// From power-on, with a disk that the guest can be saved in, and the milestone at which it is; gives what it
-    /// had written by then, unless it is kept as it was at its end.
+    /// From power-on, with a disk that the guest can be saved in, and the milestone at which it is.
     fn cold(
         &self,
         disk: Option<&Path>,
         save_at: Option<Milestone>,
         qemu_log: Log,
         log: &mut EventLog,
-    ) -> Result<Option<Said>> {
+    ) -> Result<Ended> {
         let files = &self.prepared.files;
         for file in [&files.console, &files.events] {
             fs::write(file, "").with_context(|| format!("making {}", file.display()))?;
@@ -113,18 +143,19 @@ impl Site<'_> {
         let drive = disk.map(|disk| Saved { disk: disk.to_owned(), over: None, resume: None });
         let mut running = self.start(drive, qemu_log, log)?;
         let mut watch = self.watch()?;
-        watch.until(Milestone::Ready, &mut running, log)?;
-        log.done("")?;
-        let said = match save_at {
-            Some(at) => self.save(at, &mut running, &mut watch, log)?,
-            None => None,
+        let mut said = None;
+        let mut go_on = || -> Result<()> {
+            watch.until(Milestone::Ready, &mut running, log)?;
+            log.done("")?;
+            if let Some(at) = save_at {
+                said = self.save(at, &mut running, &mut watch, log)?;
+            }
+            watch.scenario_begins();
+            self.converge(&mut running, &mut watch, log)?;
+            self.hand_over(&mut running, &mut watch, log)
         };
-        watch.scenario_begins();
-        let watched = self
-            .converge(&mut running, &mut watch, log)
-            .and_then(|()| self.hand_over(&mut running, &mut watch, log));
-        let kept = self.finish(running, &watch, watched, log)?;
-        Ok(said.filter(|_| !kept))
+        let watched = go_on();
+        self.finish(running, &watch, watched, said, log)
     }
 
     /// From power-on, with all that a replay needs kept; most of all for a run that fails.
@@ -138,14 +169,14 @@ impl Site<'_> {
     }
 
     /// From where a saved guest held. Where there is a place for it, it is saved again when its network has
-    /// converged; gives what it had written by then, unless it is kept as it was at its end.
+    /// converged.
     fn continued(
         &self,
         mut running: Running,
         at: Milestone,
         place: Option<&Place>,
         log: &mut EventLog,
-    ) -> Result<Option<Said>> {
+    ) -> Result<Ended> {
         let mut watch = self.watch()?;
         watch.scenario_begins();
         let mut said = None;
@@ -163,8 +194,7 @@ impl Site<'_> {
             self.hand_over(&mut running, &mut watch, log)
         };
         let watched = go_on();
-        let kept = self.finish(running, &watch, watched, log)?;
-        Ok(said.filter(|_| !kept))
+        self.finish(running, &watch, watched, said, log)
     }
 
     /// From the network read to its convergence.
@@ -180,43 +210,53 @@ impl Site<'_> {
         watch.until_handed_over(running, log)
     }
 
-    /// The end of QEMU, whatever the guest came to; tells whether the guest is kept.
+    /// The end of QEMU, whatever the guest came to. A guest that failed is kept, if it was asked for; one that did
+    /// well is saved, and kept by whoever judges its fixtures.
     fn finish(
         &self,
         mut running: Running,
         watch: &Watch,
         watched: Result<()>,
+        said: Option<Said>,
         log: &mut EventLog,
-    ) -> Result<bool> {
-        let kept = self.is_kept(&watched, watch);
-        let saved = kept.then(|| running.stop().and_then(|()| running.save(args::KEPT_AS)));
+    ) -> Result<Ended> {
+        let watched = watched.map_err(|error| self.explained(error, &mut running, watch));
+        let can_be_kept = match &watched {
+            Ok(()) => watch.is_held(),
+            Err(error) => watch.is_held() || watch.has_booted() && error.is::<TimedOut>(),
+        };
+        let saved = (self.plan.keep != Keep::None && can_be_kept)
+            .then(|| running.stop().and_then(|()| running.save(args::KEPT_AS)));
         // Ended before anything else is looked at, so that nothing writes to the share any more.
         let status = running.end()?;
         log.qemu(QemuEvent::Ended { status: status.to_string(), ran_ns: running.ran_ns() })?;
-        if let Some(saved) = saved {
-            let run = log.run_id().map_or_else(|| self.folder.id(), str::to_owned);
-            log.host(match saved.and_then(|()| self.keep(&run)) {
-                Ok(()) => HostEvent::Kept { run },
-                Err(error) => HostEvent::NotKept { message: format!("{error:#}") },
-            })?;
-        }
-        watched?;
-        log.done("")?;
-        Ok(kept)
-    }
-
-    /// Whether the guest is one that was asked for, and one that a shell can be had of.
-    fn is_kept(&self, watched: &Result<()>, watch: &Watch) -> bool {
+        // The disk of a guest that was saved at its end is not one to continue from.
+        let said = said.filter(|_| saved.is_none());
+        let kept_guest = saved.map(|saved| SavedAtEnd { saved, disk: self.disk() });
         match watched {
-            Ok(()) => self.plan.keep == Keep::All && watch.is_held(),
-            Err(error) => self.plan.keep != Keep::None && (watch.is_held() || error.is::<TimedOut>()),
+            Ok(()) => {
+                log.done("")?;
+                Ok(Ended { said, kept_guest })
+            }
+            Err(error) => {
+                keep(self.prepared, self.folder, kept_guest, log)?;
+                Err(error)
+            }
         }
     }
 
-    fn keep(&self, run: &str) -> Result<()> {
-        let overlay = Some(self.prepared.files.root.as_path());
-        let overlay = overlay.filter(|_| self.prepared.machine.clock == Clock::Real);
-        kept::Store::of_user()?.keep(run, &self.disk(), overlay, &About::of(self.prepared))
+    /// What is wrong with a monitor is that QEMU died, if it did; the guest had run.
+    fn explained(&self, error: anyhow::Error, running: &mut Running, watch: &Watch) -> anyhow::Error {
+        let error = self.interrupt.or(error);
+        if code_of(&error) != Code::Environment || !watch.has_run() {
+            return error;
+        }
+        match running.is_ending() {
+            Ok(Some(status)) => {
+                GuestFailed(format!("QEMU died ({status}){}\n{error:#}", running.words())).into()
+            }
+            _ => error,
+        }
     }
 
     /// Saves the guest where it holds; nothing if it was too quick for a busy host.
@@ -289,7 +329,7 @@ impl Site<'_> {
         let mut running = Running::start(&qemu.path, &arguments, &self.folder.path().join("qemu.stderr"))?;
         self.folder.note_qemu(running.pid())?;
         if let Some(status) = running.ended()? {
-            bail!("QEMU ended as it started ({status}): {}", running.stderr());
+            bail!("QEMU ended as it started ({status}){}", running.words());
         }
         log.qemu(QemuEvent::Started { pid: running.pid().as_raw(), continued })?;
         Ok(running)

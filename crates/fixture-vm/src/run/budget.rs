@@ -25,6 +25,14 @@ impl Budget {
         Self { cpus, memory_mib: memory.map_or(u64::MAX, |bytes| bytes >> 20) }
     }
 
+    /// The most memory that this process can ever have, in MiB: the machine's, or its control group's. None if the
+    /// kernel does not tell.
+    pub fn most_memory_mib() -> Option<u64> {
+        let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "MemTotal:"));
+        let cgroup = of_cgroup().and_then(|number| number("memory.max"));
+        [machine, cgroup].into_iter().flatten().min().map(|bytes| bytes >> 20)
+    }
+
     /// What a guest takes.
     pub fn of_guest(cpus: u8, memory_mib: u32) -> Self {
         Self { cpus: cpus.into(), memory_mib: u64::from(memory_mib) + QEMU_MIB }
@@ -51,20 +59,30 @@ impl Budget {
     }
 }
 
-/// MemAvailable of /proc/meminfo (proc_meminfo(5)) in bytes.
+/// MemAvailable of /proc/meminfo in bytes.
 fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    field(meminfo, "MemAvailable:")
+}
+
+/// A field of /proc/meminfo (proc_meminfo(5)) in bytes.
+fn field(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// What the control group of this process may still take (memory.max less memory.current), in bytes.
 fn left_in_cgroup() -> Option<u64> {
+    let number = of_cgroup()?;
+    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+}
+
+/// Reads numbers of the control group of this process (cgroup v2).
+fn of_cgroup() -> Option<impl Fn(&str) -> Option<u64>> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let folder = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-    let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     // Without a limit the file says `max`, which is no number.
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    Some(move |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok())
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use fixture::contract::{self, CONSOLE, MANIFEST, SCENARIO};
 use fixture::scenario::Clock;
 use fixture::verify::Report;
 
+use self::boot::SavedAtEnd;
 use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
 use self::host::Host;
@@ -47,7 +48,7 @@ use self::publish::Staging;
 use self::share::Share;
 use crate::cli::{Keep, RunArgs};
 use crate::digest;
-use crate::exit::Code;
+use crate::exit::{Code, Interrupted};
 use crate::image::Image;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -101,10 +102,10 @@ fn make(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -
     let prepared = prepare(plan, host, folder, plan.keep.into()).room_at(folder.path())?;
     let set = boot::boot(plan, &prepared, folder, log, interrupt)
         .map_err(|error| room::of_run(error, folder.path()))
-        .and_then(|()| collect(plan, &prepared, folder, log, interrupt));
+        .and_then(|guest| collected(plan, &prepared, folder, guest, log, interrupt));
     match set {
         Ok(set) => Ok(Made { set, attempt }),
-        Err(error) => Err(diagnose(plan, &prepared, folder, log, error)),
+        Err(error) => Err(diagnose(plan, &prepared, folder, log, interrupt.or(error))),
     }
 }
 
@@ -156,6 +157,24 @@ fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder, hold: Hold) -> R
     Ok(Prepared { qemu, image, machine, files, closure, share, nonce })
 }
 
+/// Collects the set, verifies it, and keeps the guest if that is one that was asked for.
+fn collected(
+    plan: &Plan,
+    prepared: &Prepared,
+    folder: &RunFolder,
+    guest: Option<SavedAtEnd>,
+    log: &mut EventLog,
+    interrupt: &Interrupt,
+) -> Result<Set> {
+    let set = collect(plan, prepared, folder, log, interrupt);
+    let is_kept = match &set {
+        Ok(_) => plan.keep == Keep::All,
+        Err(error) => !error.is::<Interrupted>(),
+    };
+    boot::keep(prepared, folder, guest.filter(|_| is_kept), log)?;
+    set
+}
+
 /// Collects the set and verifies it.
 fn collect(
     plan: &Plan,
@@ -182,8 +201,7 @@ fn collect(
 /// Verifies a set in its staging.
 fn verify(plan: &Plan, staging: &Staging, log: &mut EventLog) -> Result<Report> {
     log.begin(Stage::Verify)?;
-    let mut report = crate::verify::staged(staging.path())?;
-    report.subject = plan.target.path.display().to_string();
+    let report = crate::verify::staged(staging.path(), plan.target.path.display().to_string())?;
     log.done(summary::in_words(&report))?;
     Ok(report)
 }
@@ -239,11 +257,11 @@ fn diagnose(
     log: &mut EventLog,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    if error.is::<crate::exit::Interrupted>() {
+    if error.is::<Interrupted>() {
         return error;
     }
     let keep = |log: &mut EventLog| -> Result<PathBuf> {
-        let message = format!("{error:#}");
+        let message = without_folders(&format!("{error:#}"), &[folder.path()]);
         log.end_attempt(Some(summary::first_line(&message).to_owned()))?;
         log.host(HostEvent::Failed { message })?;
         let place = plan.target.failed();
@@ -276,6 +294,13 @@ fn diagnose(
             error.context(format!("the run failed; what it left is in {place} ({why:#})"))
         }
     }
+}
+
+/// A message that outlives these folders.
+fn without_folders(message: &str, folders: &[&Path]) -> String {
+    folders.iter().fold(message.to_owned(), |message, folder| {
+        message.replace(&folder.display().to_string(), "<run folder>")
+    })
 }
 
 /// A nonce that no other run has.

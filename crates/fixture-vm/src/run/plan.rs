@@ -152,7 +152,7 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
 pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
     let clock = args.clock.map_or(scenario.clock, Clock::from);
     promise::check(args, clock)?;
-    let memory_mib = memory(args.memory, &scenario)?;
+    let memory_mib = memory(args.memory, &scenario, Budget::most_memory_mib())?;
     // Guest time may pass much more slowly than the host's: a translated guest, a loaded machine.
     let spans = [scenario.convergence_timeout, scenario.duration, scenario.settling()];
     let guest_time = spans.iter().map(|span| span.duration()).sum::<Duration>() * 10;
@@ -215,13 +215,18 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
 }
 
 /// The guest's memory: what was asked for, or enough for the microVMs in it.
-fn memory(asked: Option<u32>, scenario: &Scenario) -> Result<u32> {
+fn memory(asked: Option<u32>, scenario: &Scenario, most: Option<u64>) -> Result<u32> {
     let needed = Memory::of(scenario);
     let least = needed.as_ref().map_or(u64::from(LEAST_MEMORY), Memory::mib);
     let sum = needed.map_or(String::new(), |needed| format!(", as it adds up: {needed}"));
     match asked {
         Some(asked) if u64::from(asked) < least => {
             let message = format!("--memory {asked} is too little; the guest needs {least} MiB{sum}");
+            Err(Usage(message).into())
+        }
+        Some(asked) if most.is_some_and(|most| u64::from(asked) > most) => {
+            let most = most.unwrap_or_default();
+            let message = format!("--memory {asked} is more than this machine has, which is {most} MiB");
             Err(Usage(message).into())
         }
         Some(asked) => Ok(asked),

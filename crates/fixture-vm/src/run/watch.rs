@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fixture::contract::event::{Failure, GuestEvent, Step, What};
 use fixture::contract::{self};
 use fixture::printable;
@@ -122,6 +122,10 @@ impl<'a> Watch<'a> {
                     return Err(self.failed(told(failure)));
                 }
             }
+            // A signal from outside shuts QEMU down, too.
+            let by_guest =
+                |notice: &Notice| matches!(notice, Notice::ShutDown(reason) if !reason.contains("host"));
+            self.guest.is_off |= notices.iter().any(by_guest);
             for notice in notices {
                 self.take(notice, qemu, log)?;
             }
@@ -156,8 +160,8 @@ impl<'a> Watch<'a> {
                 Err(self.failed(panicked(&self.guest, self.console)))
             }
             Notice::Paused(RunState::internal_error) => Err(self.failed(format!(
-                "QEMU stopped the guest {place} (internal-error): the accelerator cannot run this guest; use --accel tcg\n{}",
-                qemu.stderr()
+                "QEMU stopped the guest {place} (internal-error): the accelerator cannot run this guest; use --accel tcg{}",
+                qemu.words()
             ))),
             // A guest that panics is paused too; the notice of the panic is the one to tell.
             Notice::Paused(RunState::guest_panicked | RunState::shutdown) => Ok(()),
@@ -175,15 +179,24 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         let place = self.guest.place();
-        if status.success() {
+        if !self.has_run() {
+            bail!("QEMU ended before the guest's first sign ({status}){}", qemu.words());
+        }
+        if status.success() && self.guest.is_off {
             return Err(self.failed(format!("the guest powered off {place} without a word")));
         }
-        let mut text = format!("QEMU died {place} ({status})");
-        let stderr = qemu.stderr();
-        if !stderr.is_empty() {
-            text += &format!(":\n{stderr}");
-        }
-        Err(self.failed(text))
+        Err(self.failed(format!("QEMU died {place} ({status}){}", qemu.words())))
+    }
+
+    /// Whether anything was seen of the guest: an event, a line on its console, its power-off.
+    pub fn has_run(&self) -> bool {
+        let console = || std::fs::metadata(self.console).is_ok_and(|console| console.len() > 0);
+        self.guest.next_seq > 0 || self.guest.is_off || console()
+    }
+
+    /// Whether the guest has booted.
+    pub fn has_booted(&self) -> bool {
+        self.guest.reached.is_some()
     }
 
     fn failed(&self, text: String) -> anyhow::Error {
@@ -206,6 +219,8 @@ struct Guest {
     failure: Option<Failure>,
     handed_over: bool,
     held: bool,
+    /// It has powered off, or restarted.
+    is_off: bool,
 }
 
 impl Guest {
@@ -225,6 +240,7 @@ impl Guest {
             failure: None,
             handed_over: false,
             held: false,
+            is_off: false,
         })
     }
 

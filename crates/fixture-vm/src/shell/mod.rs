@@ -44,11 +44,14 @@ pub struct ShellArgs {
     /// Where run folders are made [default: the user's runtime folder]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<std::path::PathBuf>,
+    /// The event database, which knows the last run [default: as `run` has it]
+    #[arg(long, value_name = "FILE")]
+    events_db: Option<std::path::PathBuf>,
 }
 
 /// Opens a shell and waits for its end.
 pub fn run(args: &ShellArgs, interrupt: &Interrupt) -> Result<Code> {
-    let kept = kept::Store::of_user()?.find(&args.run)?;
+    let kept = kept::Store::of_user()?.find(&args.run, args.events_db.as_deref())?;
     interrupt.unwinds();
     let folder = RunFolder::create(&base(args.work_dir.as_deref()))?;
     let (columns, rows) = terminal::size();
@@ -102,7 +105,7 @@ fn start(kept: &Kept, request: &ShellRequest, folder: &RunFolder) -> Result<(Run
     let mut running = Running::start_with(&qemu.path, &words, &stderr, vec![its_console, its_events])?;
     folder.note_qemu(running.pid())?;
     if let Some(status) = running.ended()? {
-        anyhow::bail!("QEMU cannot continue the kept guest ({status}): {}", running.stderr());
+        anyhow::bail!("QEMU cannot continue the kept guest ({status}){}", running.words());
     }
     Ok((running, [console, events]))
 }

@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fixture::contract::event::{GuestEvent, What};
 use fixture::contract::shell::{KEYS_AHEAD, KNOCK};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::terminal::Raw;
-use crate::exit::TimedOut;
+use crate::exit::{GuestFailed, TimedOut};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::qemu::process::Running;
@@ -89,7 +89,11 @@ impl Talk {
                 return Ok(status);
             }
             if let Some(status) = ended {
-                bail!("QEMU ended before the shell did ({status}): {}", qemu.stderr());
+                return Err(GuestFailed(format!(
+                    "QEMU ended before the shell did ({status}){}",
+                    qemu.words()
+                ))
+                .into());
             }
             if self.heard.elapsed() > SILENCE {
                 return Err(TimedOut(format!("the kept guest has said nothing for {SILENCE:?}")).into());

@@ -67,6 +67,9 @@ pub struct TestArgs {
     /// Compare each set with its scenario's golden where there is one, on the virtual clock
     #[arg(long)]
     pub golden: bool,
+    /// Record each set's digests in its scenario's golden, and begin one where there is none, on the virtual clock
+    #[arg(long, conflicts_with = "golden")]
+    pub update_golden: bool,
     /// Begin a snapshot where a scenario has none; one that is there is always compared
     #[arg(long)]
     pub snapshot: bool,

@@ -83,6 +83,8 @@ pub enum Golden {
     Agrees(String),
     /// It does not know these inputs.
     Unknown(String),
+    /// It names them from now on.
+    Updated(String),
 }
 
 /// All that is told at the end.

@@ -26,7 +26,7 @@ use crate::progress::Several;
 use crate::run;
 use crate::run::budget::Budget;
 use crate::run::events::{Record, Source, TestEvent, TestResult};
-use crate::run::golden;
+use crate::run::golden::{self, Act};
 use crate::run::host::Host;
 use crate::run::made::{Attempt, Published};
 use crate::run::plan::{self, OfTest, Plan};
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
         for number in 1..=most {
             let plan = self.plan_of_try(job, number);
             let began = Instant::now();
-            let result = self.one(&plan);
+            let result = self.one(&plan).map_err(|error| self.interrupt.or(error));
             let took_ns = nanos(began.elapsed());
             match result {
                 Ok((published, golden)) => {
@@ -242,6 +242,7 @@ impl<'a> Session<'a> {
         let golden = match &plan.golden {
             None => None,
             Some((path, act)) => match golden::verdict(plan, path, *act, &published) {
+                Ok(text) if *act == Act::Update => Some(Golden::Updated(text)),
                 Ok(text) => Some(Golden::Agrees(text)),
                 Err(error) if error.is::<UnknownGolden>() => Some(Golden::Unknown(error.to_string())),
                 Err(error) => return Err(error),
@@ -342,7 +343,9 @@ fn plan_of(test: &Test, out: &Path, args: &TestArgs) -> Result<Plan> {
     words.cold = args.cold;
     words.no_cache = args.no_cache;
     let is_known = golden::beside(&test.file).is_file();
-    words.golden = settings.golden == Some(true) && test.clock == Clock::Virtual && is_known;
+    let can_be_golden = test.clock == Clock::Virtual;
+    words.update_golden = args.update_golden && can_be_golden;
+    words.golden = !args.update_golden && settings.golden == Some(true) && can_be_golden && is_known;
     words.keep = args.keep;
     words.work_dir.clone_from(&args.work_dir);
     words.store.clone_from(&args.store);

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, end, ends_with};
+use crate::lab::{Lab, SMALL, end, ends_with, image};
 
 /// The id that a failed run tells.
 fn kept_id(text: &str) -> String {
@@ -79,6 +79,34 @@ fn keeping_changes_no_byte_and_a_guest_that_passed_has_its_network() {
     // Only failed ones were asked for.
     ends_with(0, lab.run(&["--no-cache", "--keep", "failed"]));
     assert_eq!(kept_folders(&lab), 1);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_guest_whose_fixtures_are_not_right_is_kept_and_the_last_run_s_is_no_other_s() {
+    let lab = Lab::new();
+    let text = fs::read_to_string(SMALL).unwrap();
+    let wrong = lab.path("wrong.yaml");
+    let most = "  streams: [{ stream: s, at: b-p1, min_frames: 1, max_frames: 7 }]\n  empty:";
+    fs::write(&wrong, text.replace("  empty:", most)).unwrap();
+    let run = |scenario: &Path, keep: &str| {
+        let mut run = lab.program(&["run", "--keep", keep, "--no-cache", "--guest"]);
+        run.arg(image()).arg("--out").arg(lab.out()).arg(scenario);
+        run
+    };
+    ends_with(6, run(&wrong, "none"));
+    assert_eq!(kept_folders(&lab), 0);
+    let text = ends_with(6, run(&wrong, "failed"));
+    let id = kept_id(&text);
+    assert_eq!(shell(&lab, "last", "ip netns list | wc -l").trim(), "2");
+    let runs = ends_with(0, lab.program(&["runs"]));
+    let reasons = runs.lines().filter(|line| line.contains("failed"));
+    assert!(reasons.clone().count() == 2 && !runs.contains("/.set."), "{runs}");
+    ends_with(0, run(Path::new(SMALL), "failed"));
+    assert_eq!(kept_folders(&lab), 1, "one that did well is not kept");
+    let none = ends_with(2, lab.program(&["shell", "last", "--command", "true"]));
+    assert!(none.contains("kept no guest"), "{none}");
+    assert_eq!(shell(&lab, &id, "echo it").trim(), "it");
     lab.assert_nothing_left();
 }
 

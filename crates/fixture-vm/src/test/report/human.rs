@@ -52,7 +52,7 @@ pub fn report(outcomes: &[Outcome], summary: &Summary, colour: bool) -> String {
         text.push('\n');
     }
     for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Passed) {
-        if let Some(Golden::Unknown(why)) = &outcome.golden {
+        if let Some(Golden::Unknown(why) | Golden::Updated(why)) = &outcome.golden {
             text += &format!("{}\n", printable::line(&format!("golden of {}: {why}", outcome.test)));
         }
     }
