@@ -32,6 +32,12 @@ impl Interrupt {
         Self(Arc::default())
     }
 
+    /// One that a signal has reached.
+    #[cfg(test)]
+    pub fn arrived() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
     /// An error once a signal has arrived.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.0.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }

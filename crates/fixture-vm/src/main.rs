@@ -4,6 +4,7 @@
 //! [`image`] where the guest comes from, [`verify`] what makes a set trusted, [`exit`] how it all ends.
 
 mod accel;
+mod beneath;
 mod child;
 mod cli;
 mod diff;
@@ -17,6 +18,7 @@ mod interrupt;
 mod kept;
 mod progress;
 mod qemu;
+mod remove;
 mod replay;
 mod report;
 mod run;

@@ -1,7 +1,8 @@
 //! A running QEMU as a guard: started with its monitor, ended with everything it holds.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use nix::unistd::{Pid, dup2_raw};
 use super::args::{MONITOR_FD, PORT_FDS};
 use super::monitor::{Monitor, Notice};
 use crate::child::{self, Process};
+
+/// How much of QEMU's standard error is shown, in bytes: some of its warnings are a guest's to provoke.
+const STDERR_SHOWN: u64 = 8 << 10;
 
 /// A QEMU that runs a guest.
 pub struct Running {
@@ -119,11 +123,12 @@ impl Running {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// What it said on standard error.
+    /// What it said on standard error, as far as anybody reads it.
     pub fn stderr(&self) -> String {
-        fs::read(&self.stderr)
-            .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
-            .unwrap_or_default()
+        let mut bytes = Vec::new();
+        // What cannot be read says nothing.
+        File::open(&self.stderr).and_then(|file| file.take(STDERR_SHOWN).read_to_end(&mut bytes)).ok();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
     /// Ends it now.
