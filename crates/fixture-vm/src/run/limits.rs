@@ -22,7 +22,7 @@ pub const CONSOLE_BYTES: u64 = 16 << 20;
 pub const EVENT_BYTES: usize = 64 << 10;
 
 /// How many events. Ten minutes of a network are about 400, a life of a microVM about 20.
-pub const EVENTS: u64 = 100_000;
+pub const EVENTS: u64 = 50_000;
 
 /// All events together, in bytes: above the 16 MiB that verification reads of microVMs' events alone.
 pub const ALL_EVENTS_BYTES: u64 = 20 << 20;

@@ -66,6 +66,13 @@ impl Share {
             let source = source.take(promised.size.saturating_add(1));
             let got = digest::copy_while(source, &target, || Ok(interrupt.check()?))?;
             ensure!(
+                got.size <= promised.size,
+                GuestFailed(format!(
+                    "{name} did not come over whole: it has more than the {} bytes that were promised",
+                    promised.size
+                ))
+            );
+            ensure!(
                 got == *promised,
                 GuestFailed(format!(
                     "{name} did not come over whole: {} bytes with digest {}, promised were {} with {:?}",

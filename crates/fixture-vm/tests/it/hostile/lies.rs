@@ -181,19 +181,24 @@ pub const LIES: &[Lie] = &[
         guest.list_as("lldp.json", "\x1b[31m", u64::MAX);
         guest.hand_over();
     }),
+    lie("a smaller size", 4, "lldp.json did not come over whole: it has more than the 0 bytes", |guest| {
+        guest.set();
+        guest.list("lldp.json", "");
+        guest.hand_over();
+    }),
     lie("a fixture is missing", 4, "the guest handed over no gptp.json", |guest| {
         guest.set();
         guest.forget("gptp.json");
         guest.hand_over();
     }),
     // Too much.
-    lie("a terabyte that is handed over", 4, "files of 1099511627", |guest| {
+    lie("a terabyte that is handed over", 4, "files of 10995116", |guest| {
         guest.set();
         File::create(guest.out("raw/big")).unwrap().set_len(TERABYTE).unwrap();
         guest.list_as("raw/big", "0", TERABYTE);
         guest.hand_over();
     }),
-    lie("a terabyte beside the set", 4, "files of 1099511627", |guest| {
+    lie("a terabyte beside the set", 4, "files of 10995116", |guest| {
         guest.set();
         File::create(guest.share.join("big")).unwrap().set_len(TERABYTE).unwrap();
         guest.hand_over();
@@ -239,8 +244,8 @@ pub const LIES: &[Lie] = &[
         }
         std::thread::sleep(Duration::from_secs(600));
     }),
-    lie("events without end", 4, "more than 100000 events, which is the limit", |guest| {
-        for _ in 0..101_000 {
+    lie("events without end", 4, "more than 50000 events, which is the limit", |guest| {
+        for _ in 0..51_000 {
             guest.event(json!({ "event": "heartbeat", "step": "hand-over" }));
         }
         guest.done();
