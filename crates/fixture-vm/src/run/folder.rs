@@ -275,7 +275,7 @@ mod tests {
         dead("run-link", &at(".set.run-link"));
         dead("run-other", &at("thesis/.set.run-linked"));
         dead("run-closed", Path::new(""));
-        fs::set_permissions(at("run-closed/share/out"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(at("run-closed/share/out"), fs::Permissions::from_mode(0o0)).unwrap();
         fs::create_dir(at("run-empty")).unwrap();
         fs::create_dir_all(at("run-kept/share")).unwrap();
         symlink(at("thesis"), at("run-symlink")).unwrap();

@@ -145,7 +145,7 @@ fn a_share_that_was_closed_and_a_run_that_was_killed_block_no_later_run() {
     fs::create_dir(base.join("run-empty")).unwrap();
     fs::write(dead.join("owner"), "").unwrap();
     for folder in ["share/out", "share"] {
-        fs::set_permissions(dead.join(folder), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dead.join(folder), fs::Permissions::from_mode(0o0)).unwrap();
     }
     let doctor = end(stage.lab.program(&["doctor"]).stdout(Stdio::piped()).spawn().unwrap());
     assert!(said(&doctor).contains("2 of dead runs"), "{}", said(&doctor));

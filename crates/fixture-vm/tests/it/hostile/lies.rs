@@ -102,7 +102,7 @@ pub const LIES: &[Lie] = &[
     lie("modes that forbid everything", 6, "capture.pcapng", |guest| {
         guest.set();
         for name in ["raw/tc/a.json", "raw/tc", "raw", ""] {
-            fs::set_permissions(guest.out(name), Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(guest.out(name), Permissions::from_mode(0o0)).unwrap();
         }
         guest.hand_over();
     }),
