@@ -15,7 +15,7 @@ use crate::image::Cache;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::qemu::binary::{self, Qemu};
-use crate::run::folder;
+use crate::run::{folder, host};
 
 /// Free space that an image, its download and a run need, in MiB.
 const ROOM_MIB: u64 = 1024;
@@ -104,7 +104,8 @@ fn examine(work_dir: Option<&Path>) -> Result<Vec<Finding>> {
     findings.push(image(&cache));
     findings.push(room("cache room", &cache.images()));
     findings.push(room("work room", &base));
-    findings.push(leftovers(&base)?);
+    findings.push(leftovers(&base));
+    findings.push(user());
     Ok(findings)
 }
 
@@ -165,17 +166,31 @@ fn room(check: &'static str, path: &Path) -> Finding {
     }
 }
 
-fn leftovers(base: &Path) -> Result<Finding> {
-    let found = folder::leftovers(base)?;
-    Ok(match found.len() {
-        0 => Finding::pass("leftovers", format!("none of dead runs in {}", base.display())),
-        n => {
-            let names: Vec<_> = found.iter().map(|left| left.path.display().to_string()).collect();
-            Finding::warn(
-                "leftovers",
-                format!("{n} of dead runs: {}", names.join(", ")),
-                "the next run sweeps them",
-            )
+fn leftovers(base: &Path) -> Finding {
+    let check = "leftovers";
+    let found = match folder::leftovers(base) {
+        Ok(found) => found,
+        Err(error) => {
+            return Finding::fail(check, format!("{error:#}"), "name another folder with --work-dir");
         }
-    })
+    };
+    if found.is_empty() {
+        return Finding::pass(check, format!("none of dead runs in {}", base.display()));
+    }
+    let names: Vec<_> = found.iter().map(|left| left.path.display().to_string()).collect();
+    Finding::warn(
+        check,
+        format!("{} of dead runs: {}", names.len(), names.join(", ")),
+        "the next run sweeps them: it ends their QEMU and removes their folders and half-made sets; what it cannot \
+         remove stays, with a warning",
+    )
+}
+
+fn user() -> Finding {
+    let check = "user";
+    if host::is_root() {
+        Finding::warn(check, host::ROOT, "run fixture-vm as an ordinary user")
+    } else {
+        Finding::pass(check, "not root")
+    }
 }

@@ -57,6 +57,12 @@ impl Interrupt {
         self.leaves.store(false, Ordering::SeqCst);
     }
 
+    /// One that a signal has reached.
+    #[cfg(test)]
+    pub fn arrived() -> Self {
+        Self { arrived: Arc::new(AtomicBool::new(true)), ..Self::never() }
+    }
+
     /// An error once a signal has arrived.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.arrived.load(Ordering::SeqCst) { Err(Interrupted) } else { Ok(()) }

@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod accel;
+mod beneath;
 mod child;
 mod cli;
 mod diff;
@@ -20,6 +21,7 @@ mod kept;
 mod output;
 mod progress;
 mod qemu;
+mod remove;
 mod replay;
 mod report;
 mod room;

@@ -181,7 +181,12 @@ pub fn arguments(machine: &Machine, files: &Files) -> Vec<OsString> {
     args.option("-fw_cfg", &format!("name={},file=", input::NETWORK_KEY), &files.network, "");
     args.option("-fw_cfg", &format!("name={},file=", input::COURSE_KEY), &files.course, "");
     args.option("-fw_cfg", &format!("name={},file=", input::NONCE_KEY), &files.nonce, "");
-    args.option("-fsdev", "local,id=share,security_model=none,multidevs=remap,path=", &files.share, "");
+    args.option(
+        "-fsdev",
+        "local,id=share,security_model=mapped-file,multidevs=remap,path=",
+        &files.share,
+        "",
+    );
     args.words(&format!("-device virtio-9p-pci,fsdev=share,mount_tag={}", handover::SHARE_TAG));
     if let Some(saved) = &files.saved {
         // What is lost in a crash of the host is made again.

@@ -326,7 +326,7 @@ impl Site<'_> {
         let Prepared { qemu, machine, files, .. } = self.prepared;
         let continued = saved.as_ref().is_some_and(|saved| saved.resume.is_some());
         let arguments = args::arguments(machine, &Files { saved, log: qemu_log, ..files.clone() });
-        let mut running = Running::start(&qemu.path, &arguments, &self.folder.path().join("qemu.stderr"))?;
+        let mut running = Running::start(&qemu.path, &arguments, &self.prepared.stderr)?;
         self.folder.note_qemu(running.pid())?;
         if let Some(status) = running.ended()? {
             bail!("QEMU ended as it started ({status}){}", running.words());
@@ -336,8 +336,8 @@ impl Site<'_> {
     }
 
     fn watch(&self) -> Result<Watch<'_>> {
-        let files = &self.prepared.files;
-        Watch::begin(&files.events, &files.console, &self.plan.deadlines, self.interrupt)
+        let Prepared { files, stderr, .. } = self.prepared;
+        Watch::begin(files, stderr, &self.plan.deadlines, self.interrupt)
     }
 
     /// Where the guest of this run is kept as it holds there.

@@ -1,20 +1,26 @@
 //! The run's own folder: private, locked while its owner lives, swept by whoever comes next when it does not.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getuid};
 
-use crate::xdg;
+use super::private;
+use crate::{digest, remove, xdg};
 
 const PREFIX: &str = "run-";
 const OWNER: &str = "owner";
 const QEMU: &str = "qemu";
 const STAGING: &str = "staging";
+
+/// The longest path (PATH_MAX), and so the longest note.
+const LONGEST_NOTE: u64 = 4096;
 
 /// A folder that holds everything of one run. Dropping it removes it.
 pub struct RunFolder {
@@ -32,11 +38,16 @@ pub fn base(work_dir: Option<&Path>) -> PathBuf {
 impl RunFolder {
     /// Makes a folder below `base`, after sweeping what dead runs left there.
     pub fn create(base: &Path) -> Result<Self> {
-        let base = private_base(base)?;
+        let base = private::base(base)?;
         // Between its making and its locking a folder looks like a dead one: nobody may sweep then.
         let _gate = gate(&base)?;
         for leftover in leftovers_below(&base)? {
-            leftover.sweep()?;
+            // What cannot be removed takes room, but no run needs that room to be free.
+            if let Err(error) = leftover.sweep() {
+                crate::output::tell(format_args!(
+                    "warning: a dead run's leftover stays, remove it by hand: {error:#}"
+                ));
+            }
         }
         let path = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -80,10 +91,14 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        let result =
-            if self.kept { fs::remove_file(self.path.join(OWNER)) } else { fs::remove_dir_all(&self.path) };
+        // The lock's file goes last: whoever is killed in between leaves what the next run sweeps.
+        let result = if self.kept {
+            fs::remove_file(self.path.join(OWNER)).with_context(|| format!("keeping {}", self.path.display()))
+        } else {
+            remove::folder_and_last(&self.path, OWNER)
+        };
         if let Err(error) = result {
-            crate::output::tell(format_args!("fixture-vm: removing {}: {error}", self.path.display()));
+            crate::output::tell(format_args!("fixture-vm: {error:#}"));
         }
     }
 }
@@ -92,8 +107,8 @@ impl Drop for RunFolder {
 pub struct Leftover {
     /// Its folder.
     pub path: PathBuf,
-    /// Its lock, now ours, so that two sweepers do not meet.
-    _owner: Flock<File>,
+    /// Its lock, now ours, so that two sweepers do not meet; none if the run died before it had one.
+    _owner: Option<Flock<File>>,
 }
 
 impl Leftover {
@@ -102,19 +117,32 @@ impl Leftover {
         if let Some(pid) = self.qemu() {
             killpg(pid, Signal::SIGKILL).ok();
         }
-        if let Ok(staging) = fs::read(self.path.join(STAGING)) {
-            let staging =
-                PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&staging));
-            if staging.is_dir() {
-                fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))?;
-            }
+        if let Some(staging) = self.staging() {
+            remove::folder(&staging)?;
         }
-        fs::remove_dir_all(&self.path).with_context(|| format!("removing {}", self.path.display()))
+        remove::folder_and_last(&self.path, OWNER)
+    }
+
+    /// The staging folder it noted, if that is there and has the name of one of this run's.
+    fn staging(&self) -> Option<PathBuf> {
+        let staging = PathBuf::from(std::ffi::OsString::from_vec(self.note(STAGING)?));
+        let run = self.path.file_name()?.as_bytes();
+        let named = staging.file_name()?.as_bytes().strip_suffix(run)?;
+        let is_ours = |meta: &fs::Metadata| meta.is_dir() && meta.uid() == getuid().as_raw();
+        let fits =
+            staging.is_absolute() && named.starts_with(b".") && named.ends_with(b".") && named.len() > 2;
+        (fits && fs::symlink_metadata(&staging).is_ok_and(|meta| is_ours(&meta))).then_some(staging)
+    }
+
+    fn note(&self, name: &str) -> Option<Vec<u8>> {
+        let mut noted = Vec::new();
+        digest::open(&self.path.join(name)).ok()?.take(LONGEST_NOTE).read_to_end(&mut noted).ok()?;
+        Some(noted)
     }
 
     /// The QEMU it noted, if that very process still runs.
     fn qemu(&self) -> Option<Pid> {
-        let noted = fs::read_to_string(self.path.join(QEMU)).ok()?;
+        let noted = String::from_utf8(self.note(QEMU)?).ok()?;
         let (pid, started) = noted.split_once(' ')?;
         let pid = Pid::from_raw(pid.parse().ok()?);
         (start_time(pid)? == started).then_some(pid)
@@ -123,6 +151,7 @@ impl Leftover {
 
 /// The leftovers of dead runs below `base`.
 pub fn leftovers(base: &Path) -> Result<Vec<Leftover>> {
+    private::refuse_shared_links(base)?;
     if !base.is_dir() {
         return Ok(Vec::new());
     }
@@ -130,44 +159,48 @@ pub fn leftovers(base: &Path) -> Result<Vec<Leftover>> {
     leftovers_below(base)
 }
 
+/// Who calls this holds the gate, so that no folder is one in the making.
 fn leftovers_below(base: &Path) -> Result<Vec<Leftover>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(base).with_context(|| format!("reading {}", base.display()))? {
         let path = entry?.path();
-        let is_run = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        let is_run = path.file_name().is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
         let ours =
             fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw());
-        // A folder without the file is one that was kept.
-        let Ok(owner) = OpenOptions::new().write(true).open(path.join(OWNER)) else { continue };
-        if let (true, true, Ok(owner)) = (is_run, ours, Flock::lock(owner, FlockArg::LockExclusiveNonblock)) {
-            found.push(Leftover { path, _owner: owner });
+        if !(is_run && ours) {
+            continue;
+        }
+        match own_file(OpenOptions::new().write(true), &path.join(OWNER)) {
+            Ok(owner) => {
+                if let Ok(owner) = Flock::lock(owner, FlockArg::LockExclusiveNonblock) {
+                    found.push(Leftover { path, _owner: Some(owner) });
+                }
+            }
+            // Killed between the making of its folder and of its lock, or between their removal. A folder with
+            // anything in it but no lock is one that was kept.
+            Err(_) if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()) => {
+                found.push(Leftover { path, _owner: None });
+            }
+            Err(_) => {}
         }
     }
     Ok(found)
 }
 
-/// The base folder, made if absent, ours and closed to others.
-fn private_base(base: &Path) -> Result<PathBuf> {
-    DirBuilder::new().recursive(true).mode(0o700).create(base).with_context(|| {
-        format!("making the work folder {}; name another with --work-dir", base.display())
-    })?;
-    let base = base.canonicalize().with_context(|| format!("resolving {}", base.display()))?;
-    let meta = fs::metadata(&base)?;
-    if meta.uid() != getuid().as_raw() {
-        bail!("{} belongs to user {}; name a folder of your own with --work-dir", base.display(), meta.uid());
-    }
-    Ok(base)
+fn gate(base: &Path) -> Result<Flock<File>> {
+    let path = base.join("gate");
+    let file = own_file(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600), &path)
+        .with_context(|| format!("writing {}; name another work folder with --work-dir", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("locking the work folder")
 }
 
-fn gate(base: &Path) -> Result<Flock<File>> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(base.join("gate"))
-        .with_context(|| format!("writing in the work folder {}", base.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("locking the work folder")
+/// Opens a file that can only be a regular one of ours: no link is followed, no FIFO waited for.
+fn own_file(options: &mut OpenOptions, path: &Path) -> Result<File> {
+    let file = options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)?;
+    let meta = file.metadata()?;
+    ensure!(meta.is_file(), "it is not a regular file");
+    ensure!(meta.uid() == getuid().as_raw(), "it belongs to user {}", meta.uid());
+    Ok(file)
 }
 
 /// Names this process and no later one.
@@ -197,7 +230,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let alive = RunFolder::create(base.path()).unwrap();
         let dead = base.path().join("run-dead");
-        let staging = base.path().join("staging of the dead");
+        let staging = base.path().join(".set.run-dead");
         fs::create_dir(&dead).unwrap();
         fs::create_dir(&staging).unwrap();
         fs::write(dead.join(OWNER), "").unwrap();
@@ -220,6 +253,56 @@ mod tests {
         std::mem::forget(run);
         let owner =
             Flock::lock(File::create(path.join("other")).unwrap(), FlockArg::LockExclusive).map_err(|e| e.1);
-        assert!(Leftover { path, _owner: owner.unwrap() }.qemu().is_none());
+        assert!(Leftover { path, _owner: Some(owner.unwrap()) }.qemu().is_none());
+    }
+
+    #[test]
+    fn a_sweep_removes_what_is_of_runs_and_nothing_else() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name);
+        let dead = |name: &str, note: &Path| {
+            fs::create_dir_all(at(name).join("share/out/raw")).unwrap();
+            fs::write(at(name).join(OWNER), "").unwrap();
+            fs::write(at(name).join(STAGING), note.as_os_str().as_bytes()).unwrap();
+        };
+        fs::create_dir(at("thesis")).unwrap();
+        fs::create_dir(at("thesis/.set.run-linked")).unwrap();
+        symlink(at("thesis"), at(".set.run-link")).unwrap();
+        dead("run-foreign", &at("thesis"));
+        dead("run-link", &at(".set.run-link"));
+        dead("run-other", &at("thesis/.set.run-linked"));
+        dead("run-closed", Path::new(""));
+        fs::set_permissions(at("run-closed/share/out"), fs::Permissions::from_mode(0o0)).unwrap();
+        fs::create_dir(at("run-empty")).unwrap();
+        fs::create_dir_all(at("run-kept/share")).unwrap();
+        symlink(at("thesis"), at("run-symlink")).unwrap();
+        fs::create_dir(at("run-fifo")).unwrap();
+        nix::unistd::mkfifo(&at("run-fifo").join(OWNER), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let run = RunFolder::create(base.path()).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let id = run.id();
+        let mut right = [".set.run-link", "gate", &id, "run-fifo", "run-kept", "run-symlink", "thesis"];
+        right.sort();
+        assert_eq!(left, right);
+        assert!(at("thesis/.set.run-linked").is_dir());
+    }
+
+    #[test]
+    fn a_gate_that_is_no_file_of_ours_is_refused_and_not_waited_for() {
+        let base = tempfile::tempdir().unwrap();
+        let gate = base.path().join("gate");
+        nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = |what: &str| {
+            let error = format!("{:#}", RunFolder::create(base.path()).err().expect(what));
+            assert!(error.contains("--work-dir"), "{error}");
+            fs::remove_file(&gate).unwrap();
+        };
+        refused("a FIFO");
+        std::os::unix::fs::symlink(base.path().join("elsewhere"), &gate).unwrap();
+        refused("a link");
+        assert!(!base.path().join("elsewhere").exists());
     }
 }

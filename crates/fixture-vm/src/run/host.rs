@@ -15,6 +15,15 @@ use crate::interrupt::Interrupt;
 use crate::qemu::args::Machine;
 use crate::qemu::binary::Qemu;
 
+/// What to know of a run as root.
+pub const ROOT: &str =
+    "running as root: a guest that breaks out of QEMU has this machine; an ordinary user is enough";
+
+/// Whether this is root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// Found once, and read only from then on.
 pub struct Host {
     /// QEMU and its firmware.

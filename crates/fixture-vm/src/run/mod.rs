@@ -7,15 +7,20 @@ mod boot;
 pub mod budget;
 mod check;
 pub mod closure;
+mod console;
 pub mod events;
 pub mod folder;
 pub mod golden;
 pub mod host;
+mod limits;
+mod lines;
 pub mod made;
 pub mod plan;
+mod private;
 mod promise;
 mod publish;
 pub mod recording;
+mod salvage;
 mod saved;
 pub mod seeds;
 mod set_files;
@@ -28,6 +33,7 @@ mod vocabulary;
 mod watch;
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -42,6 +48,7 @@ use self::boot::SavedAtEnd;
 use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
 use self::host::Host;
+use self::limits::{CONSOLE_BYTES, STDERR_BYTES};
 use self::made::{Attempt, Made, Published, Set};
 use self::plan::{Plan, Runs};
 use self::publish::Staging;
@@ -51,15 +58,20 @@ use crate::digest;
 use crate::exit::{Code, Interrupted};
 use crate::image::Image;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::progress::Progress;
 use crate::qemu::args::{Files, Log, Machine, Ports};
 use crate::qemu::binary::{self, Qemu};
 use crate::qemu::process;
+use crate::remove;
 use crate::room::{self, RoomAt};
 
 /// Runs a scenario, once or as often as asked for; afterwards its fixture sets are in place, or nothing has
 /// changed.
 pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<Code> {
+    if host::is_root() {
+        output::tell(format_args!("warning: {}", host::ROOT));
+    }
     let plan = plan::plan(args)?;
     interrupt.unwinds();
     match plan.runs {
@@ -105,7 +117,7 @@ fn make(plan: &Plan, host: &Host, mut attempt: Attempt, interrupt: &Interrupt) -
         .and_then(|guest| collected(plan, &prepared, folder, guest, log, interrupt));
     match set {
         Ok(set) => Ok(Made { set, attempt }),
-        Err(error) => Err(diagnose(plan, &prepared, folder, log, interrupt.or(error))),
+        Err(error) => Err(diagnose(plan, &prepared, folder, log, interrupt.or(error), interrupt)),
     }
 }
 
@@ -115,6 +127,7 @@ struct Prepared<'a> {
     image: &'a Image,
     machine: Machine,
     files: Files,
+    stderr: PathBuf,
     closure: Closure,
     share: Share,
     nonce: String,
@@ -154,7 +167,7 @@ fn prepare<'a>(plan: &Plan, host: &'a Host, folder: &RunFolder, hold: Hold) -> R
         ports: Ports::Files,
     };
     let (machine, closure) = (host.machine(plan), host.closure(plan)?);
-    Ok(Prepared { qemu, image, machine, files, closure, share, nonce })
+    Ok(Prepared { qemu, image, machine, files, stderr: at("qemu.stderr"), closure, share, nonce })
 }
 
 /// Collects the set, verifies it, and keeps the guest if that is one that was asked for.
@@ -186,7 +199,7 @@ fn collect(
     log.begin(Stage::Collect)?;
     let place = &plan.target.path;
     let staging = plan.target.stage(folder).room_at(place)?;
-    let status = prepared.share.collect(staging.path()).room_at(place)?;
+    let status = prepared.share.collect(staging.path(), interrupt).room_at(place)?;
     let manifest = add_origin(plan, prepared, status, staging.path(), log).room_at(place)?;
     let console = fs::copy(&prepared.files.console, staging.path().join(CONSOLE));
     console.context("adding the console").room_at(place)?;
@@ -256,6 +269,7 @@ fn diagnose(
     folder: &mut RunFolder,
     log: &mut EventLog,
     error: anyhow::Error,
+    interrupt: &Interrupt,
 ) -> anyhow::Error {
     if error.is::<Interrupted>() {
         return error;
@@ -269,13 +283,13 @@ fn diagnose(
             fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
         }
         fs::create_dir(&place).with_context(|| format!("making {}", place.display()))?;
-        for file in [&prepared.files.console, &folder.path().join("qemu.stderr")] {
-            if let (true, Some(name)) = (file.exists(), file.file_name()) {
-                fs::copy(file, place.join(name)).with_context(|| format!("keeping {}", file.display()))?;
+        for (file, most) in [(&prepared.files.console, CONSOLE_BYTES), (&prepared.stderr, STDERR_BYTES)] {
+            if let (Ok(source), Some(name)) = (fs::File::open(file), file.file_name()) {
+                digest::copy(source.take(most), &place.join(name))?;
             }
         }
-        prepared.share.salvage(&place.join("share"));
         log.tell(&place)?;
+        prepared.share.salvage(&place, interrupt)?;
         Ok(place)
     };
     match keep(log).room_at(&plan.target.failed()) {
@@ -287,6 +301,9 @@ fn diagnose(
                 "the run{run} failed; what it left is in {place}{}",
                 shell.unwrap_or_default()
             ))
+        }
+        Err(why) if why.is::<Interrupted>() => {
+            remove::folder(&plan.target.failed()).map_or_else(|error| error.context(Interrupted), |()| why)
         }
         Err(why) => {
             folder.keep();
@@ -307,6 +324,6 @@ fn without_folders(message: &str, folders: &[&Path]) -> String {
 fn nonce() -> Result<String> {
     let mut bytes = [0; contract::input::NONCE_SIZE / 2];
     let mut random = fs::File::open("/dev/urandom").context("opening /dev/urandom")?;
-    std::io::Read::read_exact(&mut random, &mut bytes).context("reading /dev/urandom")?;
+    random.read_exact(&mut bytes).context("reading /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,20 +1,22 @@
 //! Watching a guest: its events, QEMU's notices, deadlines; each way to fail told apart.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use fixture::contract::event::{Failure, GuestEvent, Step, What};
 use fixture::contract::{self};
 use fixture::printable;
 use qapi::qmp::RunState;
 
+use super::console::{panic_line, with_console};
 use super::events::{EventLog, QemuEvent, Stage};
+use super::limits::Bounds;
+use super::lines::Lines;
 use crate::exit::{GuestFailed, TimedOut};
 use crate::interrupt::Interrupt;
+use crate::qemu::args::Files;
 use crate::qemu::monitor::Notice;
 use crate::qemu::process::Running;
 
@@ -39,12 +41,13 @@ const POWER_OFF: Duration = Duration::from_secs(20);
 /// How often the events file is looked at: so long may a guest wait for its next stage, or its end.
 const TICK: Duration = Duration::from_millis(5);
 
-/// How many lines of the console a failure shows.
-const CONSOLE_LINES: usize = 12;
+/// How many events are taken before the limits are looked at again.
+const AT_ONCE: usize = 256;
 
 /// Watches one guest from its boot to its end.
 pub struct Watch<'a> {
     guest: Guest,
+    bounds: Bounds<'a>,
     console: &'a Path,
     deadlines: &'a Deadlines,
     interrupt: &'a Interrupt,
@@ -72,12 +75,13 @@ impl Milestone {
 impl<'a> Watch<'a> {
     /// Begins to watch; the deadline of the boot runs from here.
     pub fn begin(
-        events: &Path,
-        console: &'a Path,
+        files: &'a Files,
+        stderr: &'a Path,
         deadlines: &'a Deadlines,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
-        Ok(Self { guest: Guest::new(events, deadlines)?, console, deadlines, interrupt })
+        let (guest, bounds) = (Guest::new(&files.events, deadlines)?, Bounds::of(files, stderr));
+        Ok(Self { guest, bounds, console: &files.console, deadlines, interrupt })
     }
 
     /// Watches until the guest holds, or has held.
@@ -87,7 +91,7 @@ impl<'a> Watch<'a> {
 
     /// Whether the paused guest still holds there, and has not read what comes next.
     pub fn still_holds(&mut self, at: Milestone, log: &mut EventLog) -> Result<bool> {
-        self.guest.hear(None, log)?;
+        self.hear(None, false, log)?;
         Ok(self.guest.reached == Some(at) && self.guest.step == Some(at.step()))
     }
 
@@ -114,7 +118,7 @@ impl<'a> Watch<'a> {
             // was said before the end is all there.
             let ended = qemu.ended()?;
             let notices = qemu.listen(TICK)?;
-            self.guest.hear(until, log)?;
+            self.hear(until, ended.is_some(), log)?;
             if let Some(failure) = &self.guest.failure {
                 let is_last =
                     ended.is_some() || self.guest.held || self.guest.last_word.elapsed() > POWER_OFF;
@@ -144,6 +148,20 @@ impl<'a> Watch<'a> {
             if let Some(text) = self.guest.overdue(self.deadlines) {
                 return Err(TimedOut(with_console(text, self.console)).into());
             }
+        }
+    }
+
+    /// Takes every event that is there, and sees that the guest keeps within its limits.
+    fn hear(&mut self, until: Option<Milestone>, ended: bool, log: &mut EventLog) -> Result<()> {
+        loop {
+            let more = self.guest.hear(until, log)?;
+            if let Some(text) = self.bounds.passed(ended)? {
+                return Err(self.failed(text));
+            }
+            if !more {
+                return Ok(());
+            }
+            self.interrupt.check()?;
         }
     }
 
@@ -206,8 +224,7 @@ impl<'a> Watch<'a> {
 
 /// What is known of the guest.
 struct Guest {
-    lines: BufReader<File>,
-    partial: Vec<u8>,
+    lines: Lines,
     next_seq: u64,
     step: Option<Step>,
     stage_ends: Instant,
@@ -225,10 +242,8 @@ struct Guest {
 
 impl Guest {
     fn new(events: &Path, deadlines: &Deadlines) -> Result<Self> {
-        let file = File::open(events).with_context(|| format!("opening {}", events.display()))?;
         Ok(Self {
-            lines: BufReader::new(file),
-            partial: Vec::new(),
+            lines: Lines::open(events)?,
             next_seq: 0,
             step: None,
             stage_ends: Instant::now() + deadlines.boot,
@@ -244,29 +259,18 @@ impl Guest {
         })
     }
 
-    /// Reads every whole line that is there, but none after that of a milestone which is waited for: what follows
-    /// belongs to the next stage.
-    fn hear(&mut self, until: Option<Milestone>, log: &mut EventLog) -> Result<()> {
-        while until.is_none() || self.reached < until {
-            self.lines.read_until(b'\n', &mut self.partial).context("reading the guest's events")?;
-            if self.partial.last() != Some(&b'\n') {
-                return Ok(());
+    /// Takes the events that are there, but none after a milestone which is waited for: what follows belongs to the
+    /// next stage. Tells whether there may be more.
+    fn hear(&mut self, until: Option<Milestone>, log: &mut EventLog) -> Result<bool> {
+        for _ in 0..AT_ONCE {
+            if until.is_some() && self.reached >= until {
+                return Ok(false);
             }
-            let line = std::mem::take(&mut self.partial);
+            let Some(event) = self.lines.next()? else { return Ok(false) };
             self.last_word = Instant::now();
-            match serde_json::from_slice::<GuestEvent>(&line) {
-                Ok(event) => self.take(event, log)?,
-                Err(error) => {
-                    let text = String::from_utf8_lossy(&line);
-                    return Err(GuestFailed(format!(
-                        "the guest sent no event: {error}: {}",
-                        printable::line(text.trim())
-                    ))
-                    .into());
-                }
-            }
+            self.take(event, log)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, event: GuestEvent, log: &mut EventLog) -> Result<()> {
@@ -353,14 +357,6 @@ fn panicked(guest: &Guest, console: &Path) -> String {
     format!("the guest's kernel panicked {}{why}", guest.place())
 }
 
-/// Why the kernel says it panicked, if it could still say so.
-fn panic_line(console: &Path) -> Option<String> {
-    let bytes = std::fs::read(console).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().find(|line| line.contains("Kernel panic - not syncing: "))?;
-    line.split_once("not syncing").map(|(_, why)| printable::line(why).into_owned())
-}
-
 /// A guest's failure as the user reads it.
 fn told(failure: &Failure) -> String {
     let mut text =
@@ -373,16 +369,4 @@ fn told(failure: &Failure) -> String {
         }
     }
     text
-}
-
-/// The text, and the console's last lines.
-fn with_console(text: String, console: &Path) -> String {
-    let bytes = std::fs::read(console).unwrap_or_default();
-    let shown = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = shown.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
-    if last.is_empty() {
-        return format!("{text}\nthe console is empty");
-    }
-    format!("{text}\nthe console's last lines:\n{}", printable::quoted(&last.join("\n")))
 }

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod events;
 mod faults;
+mod hostile;
 mod image;
 mod kills;
 mod lab;
