@@ -1,13 +1,12 @@
 //! SHA-256 of files and bytes; files are opened only if they are plain ones.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fixture::contract::handover::FileDigest;
-use nix::fcntl::OFlag;
+use fixture::file;
 use sha2::{Digest, Sha256};
 
 /// Digest and size of a file.
@@ -27,12 +26,9 @@ pub fn copy(source: File, to: &Path) -> Result<FileDigest> {
     hash(source, target).with_context(|| format!("copying to {}", to.display()))
 }
 
-/// Opens a regular file; no link, no device, no pipe that would make us wait.
+/// Opens a regular file of any size; no link, no device, no pipe that would make us wait.
 pub fn open(path: &Path) -> Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    ensure!(file.metadata()?.is_file(), "not a regular file");
-    Ok(file)
+    Ok(file::open_entry(path, u64::MAX)?)
 }
 
 fn hash(mut source: impl Read, mut target: impl Write) -> io::Result<FileDigest> {

@@ -6,6 +6,7 @@ use fixture::contract::manifest::Answered;
 use super::events::{Stage, wall_ns};
 use super::host::Host;
 use super::made::{Attempt, Set};
+use super::ours::Kind;
 use super::plan::Plan;
 use crate::store::Found;
 
@@ -17,7 +18,7 @@ pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Opt
     let Attempt { log, folder } = attempt;
     let closure = host.closure(plan)?.digest;
     log.begin(Stage::Store)?;
-    let staging = plan.target.stage(folder)?;
+    let staging = plan.target.stage(Kind::Set, folder)?;
     let mut manifest = match store.take(&closure, staging.path())? {
         Found::Set(manifest) => *manifest,
         Found::Nothing => {

@@ -12,6 +12,7 @@ use fixture::scenario::Clock;
 use super::Prepared;
 use super::events::{EventLog, HostEvent, QemuEvent, Stage};
 use super::folder::RunFolder;
+use super::ours::Kind;
 use super::plan::Plan;
 use super::recording::{About, Recording};
 use super::watch::{Milestone, Watch};
@@ -131,7 +132,7 @@ impl Site<'_> {
         let recording = Recording::begin(self.folder.path())?;
         let booted =
             self.cold(Some(&recording.snapshots()), Some(Milestone::Ready), Log::Kept(recording.log()), log);
-        recording.keep(self.prepared, &self.plan.target.recording())?;
+        recording.keep(self.prepared, self.plan.target.stage(Kind::Recording, self.folder)?)?;
         booted?;
         Ok(())
     }

@@ -12,6 +12,8 @@ pub mod folder;
 pub mod golden;
 pub mod host;
 pub mod made;
+mod ours;
+mod place;
 pub mod plan;
 mod promise;
 mod publish;
@@ -41,6 +43,7 @@ use self::events::{EventLog, HostEvent, Stage};
 use self::folder::RunFolder;
 use self::host::Host;
 use self::made::{Attempt, Made, Published, Set};
+use self::ours::Kind;
 use self::plan::{Plan, Runs};
 use self::publish::Staging;
 use self::share::Share;
@@ -160,7 +163,7 @@ fn collect(
     interrupt: &Interrupt,
 ) -> Result<Set> {
     log.begin(Stage::Collect)?;
-    let staging = plan.target.stage(folder)?;
+    let staging = plan.target.stage(Kind::Set, folder)?;
     let status = prepared.share.collect(staging.path())?;
     let manifest = add_origin(plan, prepared, status, staging.path(), log)?;
     fs::copy(&prepared.files.console, staging.path().join(CONSOLE)).context("adding the console")?;
@@ -239,19 +242,18 @@ fn diagnose(
         let message = format!("{error:#}");
         log.end_attempt(Some(summary::first_line(&message).to_owned()))?;
         log.host(HostEvent::Failed { message })?;
-        let place = plan.target.failed();
-        if place.exists() {
-            fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
-        }
-        fs::create_dir(&place).with_context(|| format!("making {}", place.display()))?;
+        let mut staging = plan.target.stage(Kind::Failed, folder)?;
+        let place = staging.path();
         for file in [&prepared.files.console, &folder.path().join("qemu.stderr")] {
             if let (true, Some(name)) = (file.exists(), file.file_name()) {
                 fs::copy(file, place.join(name)).with_context(|| format!("keeping {}", file.display()))?;
             }
         }
         prepared.share.salvage(&place.join("share"));
-        log.tell(&place)?;
-        Ok(place)
+        log.tell(place)?;
+        ours::mark_failed(place)?;
+        staging.publish()?;
+        Ok(staging.target().to_owned())
     };
     match keep(log) {
         Ok(place) => {

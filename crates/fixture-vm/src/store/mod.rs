@@ -77,6 +77,11 @@ impl Store {
         Ok(Self { dir })
     }
 
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Copies the set of a closure into a folder, if all its digests agree.
     pub fn take(&self, closure: &str, to: &Path) -> Result<Found> {
         let _lock = self.lock(FlockArg::LockShared)?;
