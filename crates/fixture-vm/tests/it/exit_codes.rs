@@ -33,7 +33,7 @@ fn run(lab: &Lab, scenario: &Path, args: &[&str], code: i32, says: &str) {
 
 #[test]
 fn a_scenario_a_golden_and_a_snapshot_are_regular_files() {
-    let lab = Lab::new();
+    let lab = Lab::without_image();
     for (says, path) in no_inputs(&lab) {
         run(&lab, &path, &[], 2, says);
         let scenario = lab.small();
@@ -50,7 +50,7 @@ fn a_scenario_a_golden_and_a_snapshot_are_regular_files() {
 
 #[test]
 fn a_golden_or_snapshot_that_cannot_be_compared_is_found_before_the_run() {
-    let lab = Lab::new();
+    let lab = Lab::without_image();
     let scenario = lab.small();
     let shipped = |name: &str| fs::read_to_string(root().join("scenarios").join(name)).unwrap();
     let (golden, snap) = (shipped("vlan-trunk.golden"), shipped("vlan-trunk.snap"));
@@ -77,7 +77,7 @@ fn a_golden_or_snapshot_that_cannot_be_compared_is_found_before_the_run() {
 
 #[test]
 fn a_scenario_that_no_guest_can_be_given_is_refused_before_the_run() {
-    let lab = Lab::new();
+    let lab = Lab::without_image();
     let scenario = lab.small();
     let text = fs::read_to_string(&scenario).unwrap();
     let long = format!("name: small\ndescription: {}", "x".repeat(70_000));
@@ -87,7 +87,7 @@ fn a_scenario_that_no_guest_can_be_given_is_refused_before_the_run() {
 
 #[test]
 fn every_other_command_refuses_what_is_no_input() {
-    let lab = Lab::new();
+    let lab = Lab::without_image();
     let file = Path::new(SMALL);
     for (says, path) in no_inputs(&lab) {
         let given = |args: &[&str], code: i32| {
@@ -125,7 +125,7 @@ fn every_other_command_refuses_what_is_no_input() {
 
 #[test]
 fn codes_without_a_guest_are_those_of_the_table() {
-    let lab = Lab::new();
+    let lab = Lab::without_image();
     let (small, other) = (lab.small(), lab.path("other.yaml"));
     fs::write(&other, "another").unwrap();
     let snap = root().join("scenarios/vlan-trunk.snap");

@@ -90,6 +90,11 @@ impl Lab {
     /// A new home, with the image built.
     pub fn new() -> Self {
         image();
+        Self::without_image()
+    }
+
+    /// A new home for what starts no guest.
+    pub fn without_image() -> Self {
         let home = tempfile::Builder::new().prefix("fixture-vm lab, ").tempdir().unwrap();
         fs::create_dir(home.path().join("runtime")).unwrap();
         Self { home }
