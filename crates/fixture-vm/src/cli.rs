@@ -11,7 +11,7 @@ use fixture::value::Nanos;
 use crate::accel::Choice;
 use crate::run::seeds::Seeds;
 
-const EXAMPLES: &str = "\
+pub const EXAMPLES: &str = "\
 Examples:
   fixture-vm run scenarios/tsn-three-node.yaml --out out/tsn
   fixture-vm run scenarios/vlan-trunk.yaml --out out/trunk --clock real --accel auto
@@ -21,7 +21,7 @@ Examples:
 Exit codes:
     0  all is well
     1  `diff`: the two differ
-    2  the command line or the scenario is wrong; nothing was started
+    2  the command line, or a file that it names, is wrong; nothing was started
     3  something is missing here: QEMU, an image, disk room, a writable folder
     4  the guest failed, panicked, stopped or died
     5  a stage passed its deadline, or the guest fell silent
@@ -114,7 +114,8 @@ pub const SILENCE: Duration = Duration::from_secs(45);
 pub struct RunArgs {
     /// The scenario, a YAML file
     pub scenario: PathBuf,
-    /// Where the fixture set goes; a set that is there is replaced when the new one is complete and verified
+    /// Where the fixture set goes; a set that is there, and nothing else, is replaced when the new one is complete and
+    /// verified
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The guest's clock [default: the scenario's]

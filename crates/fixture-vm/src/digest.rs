@@ -1,13 +1,12 @@
 //! SHA-256 of files and bytes; files are opened only if they are plain ones.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fixture::contract::handover::FileDigest;
-use nix::fcntl::OFlag;
+use fixture::file;
 use sha2::{Digest, Sha256};
 
 /// Digest and size of a file.
@@ -51,12 +50,9 @@ impl Write for Sparse<'_> {
     }
 }
 
-/// Opens a regular file; no link, no device, no pipe that would make us wait.
+/// Opens a regular file of any size; no link, no device, no pipe that would make us wait.
 pub fn open(path: &Path) -> Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    ensure!(file.metadata()?.is_file(), "not a regular file");
-    Ok(file)
+    Ok(file::open_entry(path, u64::MAX)?)
 }
 
 fn hash(mut source: impl Read, mut target: impl Write, go_on: impl Fn() -> Result<()>) -> Result<FileDigest> {

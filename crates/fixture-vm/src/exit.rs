@@ -14,7 +14,7 @@ pub enum Code {
     Success = 0,
     /// `diff`: the two differ.
     Differ = 1,
-    /// The command line or the scenario is wrong. Nothing was started.
+    /// The command line, or a file that it names, is wrong. Nothing was started.
     Usage = 2,
     /// Something the run needs is missing here: QEMU, an image, room on the disk, a writable folder.
     Environment = 3,
@@ -121,6 +121,64 @@ pub fn code_of(error: &anyhow::Error) -> Code {
 mod tests {
     use super::*;
     use anyhow::{Context, anyhow};
+
+    /// The words of every table: the README's, that of `docs/exit-codes.md`, and the help's.
+    const MEANINGS: [(Code, &str); 12] = [
+        (Code::Success, "all is well"),
+        (Code::Differ, "`diff`: the two differ"),
+        (Code::Usage, "the command line, or a file that it names, is wrong; nothing was started"),
+        (Code::Environment, "something is missing here: QEMU, an image, disk room, a writable folder"),
+        (Code::Guest, "the guest failed, panicked, stopped or died"),
+        (Code::TimedOut, "a stage passed its deadline, or the guest fell silent"),
+        (Code::Verification, "the fixtures are not right"),
+        (Code::NotReproducible, "equal inputs gave other bytes, or a golden's are others"),
+        (Code::UnknownGolden, "the golden does not know these inputs; nothing was compared"),
+        (Code::TestsFailed, "`test`: tests failed"),
+        (Code::Unreviewed, "the fixtures mean something that nobody has reviewed yet"),
+        (Code::Interrupted, "interrupted"),
+    ];
+
+    #[test]
+    fn every_table_has_the_same_codes_with_the_same_meanings() {
+        let tables = [
+            ("README.md", include_str!("../../../README.md"), "| "),
+            ("docs/exit-codes.md", include_str!("../../../docs/exit-codes.md"), "| "),
+            ("--help", crate::cli::EXAMPLES, " "),
+        ];
+        for (name, text, begin) in tables {
+            let row = |line: &str| -> Option<(u8, String)> {
+                let row = line.strip_prefix(begin)?.trim_start();
+                let (code, meaning) = row.split_once(|c: char| !c.is_ascii_digit())?;
+                let meaning = meaning.trim_matches([' ', '|']);
+                // Where to read more.
+                let meaning = meaning.split(" (see ").next().unwrap_or(meaning);
+                Some((code.parse().ok()?, meaning.to_owned()))
+            };
+            let rows: Vec<_> = text.lines().filter_map(row).collect();
+            let expected: Vec<_> =
+                MEANINGS.iter().map(|(code, meaning)| (*code as u8, (*meaning).to_owned())).collect();
+            assert_eq!(rows, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_error_has_its_code() {
+        let text = String::new;
+        let errors: [(anyhow::Error, Code); 9] = [
+            (Usage(text()).into(), Code::Usage),
+            (anyhow!("no such file"), Code::Environment),
+            (GuestFailed(text()).into(), Code::Guest),
+            (TimedOut(text()).into(), Code::TimedOut),
+            (VerificationFailed(text(), Vec::new()).into(), Code::Verification),
+            (NotReproducible(text()).into(), Code::NotReproducible),
+            (UnknownGolden(text()).into(), Code::UnknownGolden),
+            (Unreviewed(text()).into(), Code::Unreviewed),
+            (Interrupted.into(), Code::Interrupted),
+        ];
+        for (error, code) in errors {
+            assert_eq!(code_of(&error.context("a").context("b")), code);
+        }
+    }
 
     #[test]
     fn codes_are_found_below_contexts() {

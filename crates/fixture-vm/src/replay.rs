@@ -13,6 +13,7 @@ use clap::Args;
 use fixture::contract::event::{GuestEvent, Step, What};
 use fixture::contract::handover::NONCE_FILE;
 use fixture::contract::input::Farewell;
+use fixture::file;
 use fixture::printable;
 
 use crate::events::{self, Outcome, Place, Recorder};
@@ -103,7 +104,7 @@ fn files(
 ) -> Result<Files> {
     let at = |name: &str| folder.join(name);
     fs::create_dir(at("share")).context("making the share")?;
-    let farewell = fs::read_to_string(recording.nonce()).context("reading the nonce")?;
+    let farewell = file::read_text(&recording.nonce(), file::DOCUMENT).context("reading the nonce")?;
     let Farewell { nonce, .. } = Farewell::from_text(&farewell)?;
     fs::write(at("share").join(NONCE_FILE), nonce).context("copying the nonce")?;
     // QEMU writes to it, and the recording stays as it is.

@@ -1,10 +1,13 @@
 //! `fixture-vm verify`: verifies sets and files, and reports in the form asked for.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use fixture::file;
 use fixture::scenario::{self, Scenario};
 use fixture::verify::Report;
 use fixture::verify::report::{Format, statement};
@@ -127,12 +130,10 @@ fn listed(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             all.push(path.clone());
             continue;
         }
-        for line in io::stdin().lock().lines() {
-            let line = line.context("reading the list of sets from standard input")?;
-            if !line.is_empty() {
-                all.push(PathBuf::from(line));
-            }
-        }
+        let list = file::read_from(io::stdin().lock(), file::LIST)
+            .map_err(|error| Usage(format!("the list of sets on standard input cannot be read: {error}")))?;
+        let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        all.extend(lines.map(|line| PathBuf::from(OsStr::from_bytes(line))));
     }
     if all.is_empty() {
         return Err(Usage("the list on standard input names no set; give one path a line".into()).into());
@@ -141,8 +142,8 @@ fn listed(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("reading the scenario {}", path.display()))?;
+    let text = file::read_text(path, file::SCENARIO)
+        .map_err(|error| Usage(format!("the scenario {} cannot be read: {error}", path.display())))?;
     Ok(scenario::read::from_yaml(&path.display().to_string(), &text)?)
 }
 

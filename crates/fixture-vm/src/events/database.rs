@@ -79,6 +79,7 @@ impl Place {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        self.check_kind()?;
         let mut db = Connection::open_with_flags(&self.path, flags).context("opening")?;
         db.busy_timeout(patience)?;
         version(&db)?;
@@ -111,8 +112,23 @@ impl Place {
         self.open_to_read().with_context(context)
     }
 
+    /// SQLite would wait for the other end of a pipe, and write into a device.
+    fn check_kind(&self) -> Result<(), Usage> {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            let path = Path::new(&path);
+            if fs::metadata(path).is_ok_and(|status| !status.is_file()) {
+                let shown = path.display();
+                return Err(Usage(format!("{shown} is no regular file; name another with --events-db")));
+            }
+        }
+        Ok(())
+    }
+
     fn open_to_read(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        self.check_kind()?;
         let db = Connection::open_with_flags(&self.path, flags).context("opening")?;
         db.busy_timeout(PATIENCE)?;
         db.pragma_update(None, "foreign_keys", true)?;

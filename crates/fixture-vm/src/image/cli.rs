@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use fixture::file;
 
 use super::apt::Mirrors;
 use super::base::Sources;
@@ -101,7 +102,7 @@ impl From {
         let Some(dir) = &self.recipe else { return Ok(Builder::default().sources) };
         let read = |name: &str| {
             let path = dir.join(name);
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+            file::read_text(&path, file::DOCUMENT).with_context(|| format!("reading {}", path.display()))
         };
         Ok(Sources { recipe: read(RECIPE_FILE)?, lock: read(LOCK_FILE)? })
     }
@@ -203,7 +204,7 @@ fn update_lock(from: From, cache: &Cache, progress: &Progress, out: &mut impl Wr
     let in_checkout = from.recipe.is_none();
     let dir = from.recipe.unwrap_or_else(|| PathBuf::from("tools/debian"));
     let recipe_path = dir.join(RECIPE_FILE);
-    let text = fs::read_to_string(&recipe_path)
+    let text = file::read_text(&recipe_path, file::DOCUMENT)
         .with_context(|| format!("reading {}; name its folder with --recipe", recipe_path.display()))?;
     let recipe = Recipe::parse(&text).with_context(|| recipe_path.display().to_string())?;
     let mirrors = match &from.mirror {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fixture::contract;
+use fixture::file;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -52,7 +52,7 @@ impl Part {
     /// The digest and size that a file has now.
     pub fn of(path: &Path) -> Result<Self> {
         let read = || -> std::io::Result<Self> {
-            let file = File::open(path)?;
+            let file = file::open(path, file::STREAM)?;
             Ok(Self { size: file.metadata()?.len(), sha256: sha256(file)? })
         };
         read().with_context(|| format!("reading {}", path.display()))
@@ -79,7 +79,7 @@ impl Descriptor {
     /// Reads the descriptor of an image folder and checks that this harness can boot it.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        let text = std::fs::read(&path)
+        let text = file::read(&path, file::DOCUMENT)
             .with_context(|| format!("{} is not a guest image: {FILE_NAME} cannot be read", dir.display()))?;
         let descriptor: Self = serde_json::from_slice(&text)
             .with_context(|| format!("{} does not describe a guest image", path.display()))?;

@@ -53,8 +53,8 @@ impl Program {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            fs::read(path).with_context(|| format!("reading the guest program {}", path.display()))?;
+        let bytes = fixture::file::read(path, fixture::file::LOG)
+            .with_context(|| format!("reading the guest program {}", path.display()))?;
         check(&bytes).with_context(|| format!("{} cannot be the guest program", path.display()))?;
         Ok(Self { sha256: format!("{:x}", Sha256::digest(&bytes)), bytes })
     }

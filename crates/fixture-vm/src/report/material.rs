@@ -1,15 +1,16 @@
 //! What a report is made of: a set with its verification, or a run out of the event database.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fixture::contract::EVENTS;
+use fixture::file;
 use fixture::survey::Survey;
 use fixture::verify::{Against, Report, verify};
 
 use crate::events::ToldRun;
+use crate::exit::Usage;
 use crate::run::events::Record;
 
 /// All that a report tells.
@@ -62,7 +63,8 @@ impl Material {
     }
 
     fn add_set(&mut self, dir: &Path) -> Result<()> {
-        let survey = Survey::of(dir).with_context(|| format!("reading the set {}", dir.display()))?;
+        let survey = Survey::of(dir)
+            .map_err(|error| Usage(format!("the set {} cannot be read: {error}", dir.display())))?;
         for (file, reason) in &survey.unreadable {
             self.remarks.push(format!("{file} cannot be read: {reason}"));
         }
@@ -73,10 +75,11 @@ impl Material {
 
     fn add_events(&mut self, dir: &Path) -> Result<()> {
         let path: PathBuf = dir.join(EVENTS);
-        let text = match fs::read_to_string(&path) {
+        let events = file::open_entry(&path, file::LOG).and_then(|file| file::read_from(file, file::LOG));
+        let text = match events.and_then(file::text) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+            Err(error) => return Err(Usage(format!("{} cannot be read: {error}", path.display())).into()),
         };
         let mut unknown = 0;
         for line in text.lines() {

@@ -6,6 +6,7 @@ use fixture::contract::manifest::Answered;
 use super::events::{Stage, wall_ns};
 use super::host::Host;
 use super::made::{Attempt, Set};
+use super::ours::Kind;
 use super::plan::Plan;
 use crate::room::RoomAt;
 use crate::store::Found;
@@ -18,7 +19,7 @@ pub fn from_store(plan: &Plan, host: &Host, attempt: &mut Attempt) -> Result<Opt
     let Attempt { log, folder } = attempt;
     let closure = host.closure(plan)?.digest;
     log.begin(Stage::Store)?;
-    let staging = plan.target.stage(folder).room_at(&plan.target.path)?;
+    let staging = plan.target.stage(Kind::Set, folder).room_at(&plan.target.path)?;
     let mut manifest = match store.take(&closure, staging.path()).room_at(&plan.target.path)? {
         Found::Set(manifest) => *manifest,
         Found::Nothing => {

@@ -12,6 +12,7 @@ use fixture::scenario::Clock;
 use super::Prepared;
 use super::events::{EventLog, HostEvent, QemuEvent, Stage};
 use super::folder::RunFolder;
+use super::ours::Kind;
 use super::plan::Plan;
 use super::recording::{About, Recording};
 use super::watch::{Milestone, Watch};
@@ -25,6 +26,7 @@ use crate::output;
 use crate::qemu::args::{self, Files, Log, Saved};
 use crate::qemu::binary;
 use crate::qemu::process::{self, Running};
+use crate::room::RoomAt;
 use crate::warm::{Need, Said, Store};
 
 /// Size in bytes of a disk that is only there for a guest to be saved in: of no matter to what is saved.
@@ -163,7 +165,9 @@ impl Site<'_> {
         let recording = Recording::begin(self.folder.path())?;
         let booted =
             self.cold(Some(&recording.snapshots()), Some(Milestone::Ready), Log::Kept(recording.log()), log);
-        recording.keep(self.prepared, &self.plan.target.recording())?;
+        let place = &self.plan.target.path;
+        let staging = self.plan.target.stage(Kind::Recording, self.folder).room_at(place)?;
+        recording.keep(self.prepared, staging).room_at(place)?;
         booted?;
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,12 +9,13 @@ use fixture::contract::FIXTURES;
 use fixture::contract::handover::FileDigest;
 use fixture::contract::manifest::Manifest;
 use fixture::diff;
+use fixture::file;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::made::Published;
 use super::plan::Plan;
-use crate::exit::{Code, NotReproducible, UnknownGolden};
+use crate::exit::{Code, NotReproducible, UnknownGolden, Usage};
 use crate::output;
 use crate::store::Store;
 
@@ -58,6 +58,11 @@ struct Known {
 /// The golden of a scenario file lies beside it.
 pub fn beside(scenario: &Path) -> PathBuf {
     scenario.with_extension("golden")
+}
+
+/// Refuses a golden that could not be compared with anything.
+pub fn check(path: &Path, scenario: &str) -> Result<(), Usage> {
+    Golden::read(path, scenario).map(drop).map_err(|error| Usage(format!("{error:#}")))
 }
 
 /// Compares a set with its golden or updates the golden, as the plan says, and tells the result.
@@ -182,7 +187,7 @@ impl Known {
 impl Golden {
     /// Reads the golden of a scenario; a file that is not there knows nothing.
     fn read(path: &Path, scenario: &str) -> Result<Self> {
-        let text = match fs::read_to_string(path) {
+        let text = match file::read_text(path, file::DOCUMENT) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),

@@ -82,7 +82,7 @@ pub struct Published {
 impl Made {
     /// Puts the set in its place, and in the store if there is one.
     pub fn publish(self, store: Option<&Store>) -> Result<Published> {
-        let Self { set: Set { staging, manifest, report }, attempt: Attempt { mut log, folder } } = self;
+        let Self { set: Set { mut staging, manifest, report }, attempt: Attempt { mut log, folder } } = self;
         log.end_attempt(None)?;
         log.begin(Stage::Publish)?;
         // What the store had keeps the story of the run that made it.

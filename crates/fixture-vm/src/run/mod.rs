@@ -15,6 +15,8 @@ pub mod host;
 mod limits;
 mod lines;
 pub mod made;
+mod ours;
+mod place;
 pub mod plan;
 mod private;
 mod promise;
@@ -50,6 +52,7 @@ use self::folder::RunFolder;
 use self::host::Host;
 use self::limits::{CONSOLE_BYTES, STDERR_BYTES};
 use self::made::{Attempt, Made, Published, Set};
+use self::ours::Kind;
 use self::plan::{Plan, Runs};
 use self::publish::Staging;
 use self::share::Share;
@@ -198,7 +201,7 @@ fn collect(
 ) -> Result<Set> {
     log.begin(Stage::Collect)?;
     let place = &plan.target.path;
-    let staging = plan.target.stage(folder).room_at(place)?;
+    let staging = plan.target.stage(Kind::Set, folder).room_at(place)?;
     let status = prepared.share.collect(staging.path(), interrupt).room_at(place)?;
     let manifest = add_origin(plan, prepared, status, staging.path(), log).room_at(place)?;
     let console = fs::copy(&prepared.files.console, staging.path().join(CONSOLE));
@@ -278,19 +281,18 @@ fn diagnose(
         let message = without_folders(&format!("{error:#}"), &[folder.path()]);
         log.end_attempt(Some(summary::first_line(&message).to_owned()))?;
         log.host(HostEvent::Failed { message })?;
-        let place = plan.target.failed();
-        if place.exists() {
-            fs::remove_dir_all(&place).with_context(|| format!("removing {}", place.display()))?;
-        }
-        fs::create_dir(&place).with_context(|| format!("making {}", place.display()))?;
+        let mut staging = plan.target.stage(Kind::Failed, folder)?;
+        let place = staging.path();
         for (file, most) in [(&prepared.files.console, CONSOLE_BYTES), (&prepared.stderr, STDERR_BYTES)] {
             if let (Ok(source), Some(name)) = (fs::File::open(file), file.file_name()) {
                 digest::copy(source.take(most), &place.join(name))?;
             }
         }
-        log.tell(&place)?;
-        prepared.share.salvage(&place, interrupt)?;
-        Ok(place)
+        log.tell(place)?;
+        prepared.share.salvage(place, interrupt)?;
+        ours::mark_failed(place)?;
+        staging.publish()?;
+        Ok(staging.target().to_owned())
     };
     match keep(log).room_at(&plan.target.failed()) {
         Ok(place) => {

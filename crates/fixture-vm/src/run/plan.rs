@@ -7,12 +7,15 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use fixture::contract::input::GuestInput;
 use fixture::contract::{self};
+use fixture::file;
 use fixture::scenario::memory::Memory;
 use fixture::scenario::{Clock, Scenario, read};
 use fixture::value::Nanos;
 
 use super::budget::Budget;
 use super::golden::{self, Act};
+use super::ours::Kind;
+use super::place;
 use super::promise;
 use super::publish::Target;
 use super::seeds::Seeds;
@@ -23,6 +26,7 @@ use crate::cli::{Keep, RunArgs};
 use crate::events::Place;
 use crate::exit::Usage;
 use crate::output;
+use crate::snapshot;
 use crate::store::Store;
 
 /// The least memory the guest and its tools need, in MiB.
@@ -173,6 +177,20 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
         Runs::Seeds(seeds) => Target::new(&args.out.join(format!("seed-{}", seeds.first())))?,
         _ => Target::new(&args.out)?,
     };
+    let work_dir = super::folder::base(args.work_dir.as_deref());
+    let store = if clock == Clock::Virtual { Some(Store::find(args.store.as_deref())?) } else { None };
+    let events = if args.dry_run { None } else { events(args.events_db.as_deref()) };
+    for (what, path) in [
+        ("the scenario", Some(args.scenario.as_path())),
+        ("the work folder", Some(work_dir.as_path())),
+        ("the store", store.as_ref().map(Store::dir)),
+        ("the event database", events.as_ref().map(|place| place.path.as_path())),
+    ] {
+        path.map_or(Ok(()), |path| place::must_not_hold(&target.path, what, path))?;
+    }
+    if args.record {
+        target.may_replace(Kind::Recording)?;
+    }
     let act = match (args.golden, args.update_golden) {
         (true, _) => Some(Act::Compare),
         (_, true) => Some(Act::Update),
@@ -185,8 +203,17 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
         .into());
     }
     let warm = warm(args, clock, &scenario);
+    let golden = act.map(|act| (golden::beside(&args.scenario), act));
+    if let Some((path, _)) = &golden {
+        golden::check(path, &scenario.name)?;
+    }
+    if !matches!(runs, Runs::Seeds(_)) {
+        snapshot::check_readable(&args.scenario, &scenario.name)?;
+    }
+    let input = GuestInput { contract: contract::VERSION, clock, seed, scenario };
+    input.check_size().map_err(|error| Usage(format!("{}: {error}", args.scenario.display())))?;
     Ok(Plan {
-        input: GuestInput { contract: contract::VERSION, clock, seed, scenario },
+        input,
         target,
         guest: args.guest.clone(),
         accelerator: args.accel,
@@ -196,9 +223,9 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
         record: args.record,
         deadlines,
         keep: args.keep,
-        work_dir: super::folder::base(args.work_dir.as_deref()),
+        work_dir,
         fault: args.fault.clone(),
-        store: if clock == Clock::Virtual { Some(Store::find(args.store.as_deref())?) } else { None },
+        store,
         answers: !(args.no_cache || args.cold || args.record),
         runs,
         jobs: args
@@ -206,8 +233,8 @@ pub fn of(args: &RunArgs, scenario: Scenario) -> Result<Plan> {
             .unwrap_or_else(|| Budget::of_machine().holds(Budget::of_guest(args.cpus, memory_mib))),
         scenario_file: args.scenario.clone(),
         snapshot: args.snapshot,
-        golden: act.map(|act| (golden::beside(&args.scenario), act)),
-        events: if args.dry_run { None } else { events(args.events_db.as_deref()) },
+        golden,
+        events,
         test: None,
         json: args.json,
         again: again(args),
@@ -277,7 +304,7 @@ fn again(args: &RunArgs) -> String {
 
 fn scenario(path: &Path) -> Result<Scenario> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let text = file::read_text(path, file::SCENARIO)
         .map_err(|error| Usage(format!("the scenario {shown} cannot be read: {error}")))
         .context("reading the scenario")?;
     Ok(read::from_yaml(&shown, &text)?)

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use fixture::contract::CONSOLE;
+use fixture::file;
 use serde::{Deserialize, Serialize};
 
 use super::Prepared;
+use super::publish::Staging;
 use crate::image::{Cache, Check, Image};
 use crate::qemu::args::Machine;
 use crate::qemu::binary::Qemu;
-use crate::room::RoomAt;
 
 /// QEMU's log.
 const LOG: &str = "log";
@@ -23,8 +25,10 @@ const EVENTS: &str = "guest-events.jsonl";
 const NETWORK: &str = "network.json";
 const COURSE: &str = "course.json";
 const NONCE: &str = "nonce";
-/// Written last.
-const ABOUT: &str = "replay.json";
+/// Written last; what is of a recording has one.
+pub(super) const ABOUT: &str = "replay.json";
+/// All that a recording holds.
+pub(super) const FILES: [&str; 8] = [LOG, SNAPSHOTS, EVENTS, NETWORK, COURSE, NONCE, CONSOLE, ABOUT];
 
 /// The folder of a recorded run.
 pub struct Recording {
@@ -98,14 +102,24 @@ impl Recording {
         let dir = found.with_context(|| {
             format!("there is no recording of {}; `fixture-vm run --record` makes one", run.display())
         })?;
-        let text = fs::read(dir.join(ABOUT)).with_context(|| format!("reading {ABOUT}"))?;
+        let text = file::read(&dir.join(ABOUT), file::DOCUMENT)
+            .with_context(|| format!("reading {}", dir.join(ABOUT).display()))?;
         let about = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not of this fixture-vm", dir.join(ABOUT).display()))?;
+        // QEMU would wait for the writer of a pipe.
+        for path in FILES.iter().map(|name| dir.join(name)) {
+            match file::open(&path, file::STREAM) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("reading {}", path.display()));
+                }
+                _ => {}
+            }
+        }
         Ok((Self { dir }, about))
     }
 
     /// Adds what the run was given and what it wrote, and puts the recording in its place.
-    pub(super) fn keep(&self, prepared: &Prepared, place: &Path) -> Result<()> {
+    pub(super) fn keep(&self, prepared: &Prepared, mut place: Staging) -> Result<()> {
         let files = &prepared.files;
         let pairs = [
             (&files.network, NETWORK),
@@ -115,27 +129,16 @@ impl Recording {
             (&files.events, EVENTS),
         ];
         for (from, name) in pairs {
-            copy(from, &self.dir.join(name))?;
+            copy(from, &place.path().join(name))?;
+        }
+        // The run's folder may be on another file system than the set.
+        for name in [LOG, SNAPSHOTS].into_iter().filter(|name| self.dir.join(name).exists()) {
+            copy(&self.dir.join(name), &place.path().join(name))?;
         }
         let about = About::of(prepared);
         let text = serde_json::to_vec_pretty(&about).context("writing the recording's description")?;
-        fs::write(self.dir.join(ABOUT), text).context("writing the recording's description")?;
-        let put = self.put(place);
-        put.with_context(|| format!("putting the recording in place at {}", place.display())).room_at(place)
-    }
-
-    /// The run's folder may be on another file system than the set.
-    fn put(&self, place: &Path) -> Result<()> {
-        if place.exists() {
-            fs::remove_dir_all(place)?;
-        }
-        let beside = place.parent().context("it has no parent")?;
-        let draft = tempfile::Builder::new().prefix(".replay-").tempdir_in(beside)?;
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            copy(&entry.path(), &draft.path().join(entry.file_name()))?;
-        }
-        Ok(fs::rename(draft.keep(), place)?)
+        fs::write(place.path().join(ABOUT), text).context("writing the recording's description")?;
+        place.publish()
     }
 
     /// QEMU's log.
@@ -166,7 +169,7 @@ impl Recording {
     /// What the guest wrote to its serial ports: the console and the events.
     pub fn said(&self) -> Result<(Vec<u8>, Vec<u8>)> {
         let read = |name: &str| {
-            fs::read(self.dir.join(name))
+            file::read(&self.dir.join(name), file::LOG)
                 .with_context(|| format!("reading {}", self.dir.join(name).display()))
         };
         Ok((read(CONSOLE)?, read(EVENTS)?))

@@ -17,23 +17,52 @@ use anyhow::{Context, Result};
 /// How many files are asked for at once. They wait for the disk, not for a processor.
 const AT_ONCE: usize = 16;
 
-/// Syncs all that is in a folder, and the folder.
-pub fn sync(folder: &Path) -> Result<()> {
-    let (mut paths, mut folders) = (Vec::new(), Vec::new());
-    list(folder, &mut paths, &mut folders)?;
-    paths.append(&mut folders);
-    side_by_side(&paths, "syncing", |path| File::open(path)?.sync_all())
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Everything that is no folder.
+    pub files: Vec<PathBuf>,
+    /// The folders, each after those in it, itself last.
+    pub folders: Vec<PathBuf>,
 }
 
-/// Removes a folder with all that is in it.
-pub fn remove(folder: &Path) -> Result<()> {
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    list(folder, &mut files, &mut folders)?;
-    side_by_side(&files, "removing", |file| fs::remove_file(file))?;
-    for folder in folders {
-        fs::remove_dir(&folder).with_context(|| format!("removing {}", folder.display()))?;
+impl Contents {
+    /// Lists what is in a folder; a link is listed, and not followed.
+    pub fn of(folder: &Path) -> Result<Self> {
+        let mut contents = Self::default();
+        contents.list(folder)?;
+        Ok(contents)
     }
-    Ok(())
+
+    /// Removes all that was listed, and nothing else: a folder that has got more since stays.
+    pub fn remove(&self) -> Result<()> {
+        side_by_side(&self.files, "removing", |file| fs::remove_file(file))?;
+        for folder in &self.folders {
+            fs::remove_dir(folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, folder: &Path) -> Result<()> {
+        let context = || format!("reading {}", folder.display());
+        for entry in fs::read_dir(folder).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            if entry.file_type().with_context(context)?.is_dir() {
+                self.list(&entry.path())?;
+            } else {
+                self.files.push(entry.path());
+            }
+        }
+        self.folders.push(folder.to_owned());
+        Ok(())
+    }
+}
+
+/// Syncs all that is in a folder, and the folder.
+pub fn sync(folder: &Path) -> Result<()> {
+    let Contents { files: mut paths, mut folders } = Contents::of(folder)?;
+    paths.append(&mut folders);
+    side_by_side(&paths, "syncing", |path| File::open(path)?.sync_all())
 }
 
 fn side_by_side(paths: &[PathBuf], doing: &str, act: impl Fn(&Path) -> io::Result<()> + Sync) -> Result<()> {
@@ -50,21 +79,6 @@ fn side_by_side(paths: &[PathBuf], doing: &str, act: impl Fn(&Path) -> io::Resul
     })
 }
 
-/// Lists what is in a folder; of the folders each after those in it, itself last.
-fn list(folder: &Path, files: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) -> Result<()> {
-    let context = || format!("reading {}", folder.display());
-    for entry in fs::read_dir(folder).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        if entry.file_type().with_context(context)?.is_dir() {
-            list(&entry.path(), files, folders)?;
-        } else {
-            files.push(entry.path());
-        }
-    }
-    folders.push(folder.to_owned());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,14 +92,23 @@ mod tests {
             fs::write(set.join(file), file).unwrap();
         }
         std::os::unix::fs::symlink(home.path(), set.join("raw/tc/../link")).unwrap();
-        let (mut files, mut folders) = (Vec::new(), Vec::new());
-        list(&set, &mut files, &mut folders).unwrap();
-        assert_eq!(files.len(), 4);
-        assert_eq!(folders, [set.join("raw/tc"), set.join("raw"), set.clone()]);
+        let contents = Contents::of(&set).unwrap();
+        assert_eq!(contents.files.len(), 4);
+        assert_eq!(contents.folders, [set.join("raw/tc"), set.join("raw"), set.clone()]);
         sync(&set).unwrap();
-        remove(&set).unwrap();
+        contents.remove().unwrap();
         assert!(!set.exists());
         assert!(home.path().exists(), "a link is removed, not what it leads to");
+    }
+
+    #[test]
+    fn what_came_after_the_list_was_made_stays() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("listed"), "").unwrap();
+        let contents = Contents::of(home.path()).unwrap();
+        fs::write(home.path().join("later"), "").unwrap();
+        assert!(contents.remove().is_err());
+        assert!(home.path().join("later").exists());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use fixture::snapshot::{Snapshot, VERSION};
 
+use crate::exit::Usage;
+
 const EXTENSION: &str = "snap";
 const PENDING: &str = "snap.new";
 
@@ -28,8 +30,15 @@ pub fn reviewed(pending: &Path) -> Option<PathBuf> {
 }
 
 /// Reads a snapshot; nothing if it is not there.
-pub fn read(path: &Path) -> Result<Option<Snapshot>> {
-    let text = match fs::read_to_string(path) {
+///
+/// # Errors
+/// [`Usage`] for what is there and is no snapshot of this version.
+pub fn read(path: &Path) -> Result<Option<Snapshot>, Usage> {
+    of_file(path).map_err(|error| Usage(format!("{error:#}")))
+}
+
+fn of_file(path: &Path) -> Result<Option<Snapshot>> {
+    let text = match fixture::file::read_text(path, fixture::file::DOCUMENT) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),

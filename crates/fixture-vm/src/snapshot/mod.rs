@@ -17,6 +17,8 @@ use fixture::survey::Survey;
 
 pub use file::{beside, pending};
 
+use crate::exit::Usage;
+
 /// What a comparison may leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -60,6 +62,18 @@ pub struct Unreviewed {
     pub pending: Option<PathBuf>,
     /// What is different; empty for a new snapshot.
     pub changes: Vec<Change>,
+}
+
+/// Refuses a snapshot beside a scenario file that could not be compared with a set of the scenario.
+pub fn check_readable(scenario_file: &Path, scenario: &str) -> Result<(), Usage> {
+    let path = beside(scenario_file);
+    match file::read(&path)? {
+        Some(snapshot) if snapshot.scenario != scenario => {
+            let other = Incomparable::Scenario(snapshot.scenario, scenario.to_owned());
+            Err(Usage(format!("{}: {other}", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Compares a set with the snapshot beside its scenario file.

@@ -107,7 +107,7 @@ fn shown(snapshot: &Path, pending: &Path) -> Result<String> {
     let gone = || format!("{} went away meanwhile", pending.display());
     let seen = file::read(pending)?.with_context(gone)?;
     let Some(expected) = file::read(snapshot)? else {
-        let text = fs::read_to_string(pending).with_context(gone)?;
+        let text = fixture::file::read_text(pending, fixture::file::DOCUMENT).with_context(gone)?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         return Ok(lines.fold("  a new snapshot:\n".to_owned(), |text, line| {
             format!("{text}  + {}\n", printable::line(line))

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use fixture::contract::MANIFEST;
 use fixture::contract::handover::FileDigest;
 use fixture::contract::manifest::Manifest;
+use fixture::file;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -54,8 +55,11 @@ impl Entry {
 
     /// Reads the entry in a folder.
     pub fn read(dir: &Path, closure: &str) -> Result<Self> {
-        let bytes = fs::read(dir.join(ENTRY)).or_else(|error| match error.kind() {
+        let bytes = document(&dir.join(ENTRY)).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Err(Damaged(format!("it has no {ENTRY}")).into()),
+            io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
+                Err(Damaged(format!("{ENTRY}: {error}")).into())
+            }
             _ => Err(error).with_context(|| format!("reading {ENTRY} in {}", dir.display())),
         })?;
         let entry: Self = serde_json::from_slice(&bytes)
@@ -93,7 +97,7 @@ impl Entry {
 
     fn manifest(&self, set: &Path) -> Result<Manifest> {
         let unreadable = |why: String| Damaged(format!("{MANIFEST}: {why}"));
-        let bytes = fs::read(set.join(MANIFEST)).map_err(|error| unusable(MANIFEST, error.into()))?;
+        let bytes = document(&set.join(MANIFEST)).map_err(|error| unusable(MANIFEST, error.into()))?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if manifest.closure.digest != self.closure {
@@ -104,6 +108,10 @@ impl Entry {
             None => Ok(manifest),
         }
     }
+}
+
+fn document(path: &Path) -> io::Result<Vec<u8>> {
+    file::read_from(file::open_entry(path, file::DOCUMENT)?, file::DOCUMENT)
 }
 
 /// The set's folder in an entry's.

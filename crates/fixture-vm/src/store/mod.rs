@@ -85,6 +85,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Copies the set of a closure into a folder, if all its digests agree.
     pub fn take(&self, closure: &str, to: &Path) -> Result<Found> {
         self.copy_out(closure, to).map_err(|error| self.hinted(error))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fixture::file;
 use fixture::scenario::{Clock, Scenario, read};
 use fixture::value::Nanos;
 use serde::Serialize;
@@ -73,11 +74,17 @@ impl Catalogue {
     pub fn read(project: Project, args: &TestArgs) -> Result<Self> {
         let mut tests: Vec<Test> = Vec::new();
         let mut wrong = Vec::new();
-        for file in files(&project)? {
-            let shown = file.display().to_string();
-            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {shown}"))?;
+        for path in files(&project)? {
+            let shown = path.display().to_string();
+            let text = match file::read_text(&path, file::SCENARIO) {
+                Ok(text) => text,
+                Err(error) => {
+                    wrong.push(format!("the scenario {shown} cannot be read: {error}"));
+                    continue;
+                }
+            };
             match read::from_yaml(&shown, &text) {
-                Ok(scenario) => tests.push(Test::new(file, scenario, &project, args)),
+                Ok(scenario) => tests.push(Test::new(path, scenario, &project, args)),
                 Err(error) => wrong.push(error.to_string()),
             }
         }

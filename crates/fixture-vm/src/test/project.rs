@@ -151,7 +151,7 @@ impl Project {
     }
 
     fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file)
+        let text = fixture::file::read_text(file, fixture::file::DOCUMENT)
             .map_err(|error| Usage(format!("the project {} cannot be read: {error}", file.display())))?;
         Ok(Self::parse(file, text)?)
     }

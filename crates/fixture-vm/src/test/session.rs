@@ -1,13 +1,11 @@
 //! Running the chosen tests side by side: plans and guests before, then each in its own guest, with retries.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use fixture::contract::EVENTS;
 use fixture::scenario::Clock;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -21,7 +19,6 @@ use crate::cli::{ClockArg, RunArgs};
 use crate::events::{self, RunnerLog};
 use crate::exit::{Code, Interrupted, UnknownGolden};
 use crate::interrupt::Interrupt;
-use crate::output;
 use crate::progress::Several;
 use crate::run;
 use crate::run::budget::Budget;
@@ -187,7 +184,9 @@ impl<'a> Session<'a> {
     fn test(&self, job: usize) -> Outcome {
         let began = Instant::now();
         let mut outcome = self.blank(job);
-        sweep(&self.plans[job].target.failed());
+        if let Err(error) = self.plans[job].target.clear_failed() {
+            self.several.say(&format!("{}: {error:#}", outcome.test));
+        }
         let most = 1 + self.test_of(job).settings.retries.unwrap_or(0);
         for number in 1..=most {
             let plan = self.plan_of_try(job, number);
@@ -354,15 +353,6 @@ fn plan_of(test: &Test, out: &Path, args: &TestArgs) -> Result<Plan> {
         .with_context(|| format!("test {} ({})", test.name(), test.file.display()))?;
     plan.deadlines.slow = settings.slow.map(|time| time.duration()).filter(|time| !time.is_zero());
     Ok(plan)
-}
-
-/// Removes what a failed run of an earlier time left; what is no such thing stays.
-fn sweep(failed: &Path) {
-    if failed.join(EVENTS).is_file() {
-        if let Err(error) = fs::remove_dir_all(failed) {
-            output::tell(format_args!("fixture-vm: removing {}: {error}", failed.display()));
-        }
-    }
 }
 
 /// CPU time of all children that have ended and were waited for (getrusage(2)).

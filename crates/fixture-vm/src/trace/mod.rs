@@ -84,7 +84,8 @@ fn check_all(root: &Path, results: Option<&Path>) -> Result<()> {
     let (artifacts, tests) = read(root)?;
     let mut findings = check::all(&artifacts, &tests, root);
     if let Some(file) = results {
-        let log = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let log = fixture::file::read_text(file, fixture::file::LOG)
+            .with_context(|| format!("reading {}", file.display()))?;
         findings.extend(check::results(&artifacts, &tests, &source::Outcomes::read(&log)));
     }
     if findings.is_empty() {

@@ -139,7 +139,7 @@ impl Artifacts {
         let mut all = Vec::new();
         for name in FILES {
             let path = folder.join(name);
-            let text = std::fs::read_to_string(&path).with_context(|| {
+            let text = fixture::file::read_text(&path, fixture::file::DOCUMENT).with_context(|| {
                 format!("reading {}; run this at the top of the project or give --root", path.display())
             })?;
             all.extend(parse(&Path::new("artifacts").join(name), &text)?);

@@ -48,6 +48,7 @@ fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
     let lab = Lab::new();
     let scenario = lab.small();
     let unknown = ends_with(8, run(&lab, &scenario, &["--golden"]));
+    assert!(lab.out().join("manifest.json").is_file(), "the new set is in place");
     assert!(unknown.contains("nothing was compared"), "{unknown}");
 
     ends_with(0, run(&lab, &scenario, &["--update-golden"]));
@@ -63,7 +64,9 @@ fn a_golden_is_unknown_then_recorded_then_held_then_missed() {
     let digit = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
     changed.replace_range(at..=at, digit);
     fs::write(&golden, changed).unwrap();
+    fs::remove_dir_all(lab.out()).unwrap();
     let missed = ends_with(7, run(&lab, &scenario, &["--golden"]));
+    assert!(lab.out().join("manifest.json").is_file(), "the new set is in place");
     assert!(missed.contains("the fixtures are not those of"), "{missed}");
 }
 

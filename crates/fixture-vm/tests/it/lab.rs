@@ -23,6 +23,15 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fixture-vm");
 /// The small scenario.
 pub const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data/small.yaml");
 
+/// The manifest of the smallest set: one that lists nothing.
+const FORMER_SET: &str = r#"{
+  "contract": 1, "fixture_vm": "0", "scenario": "former", "clock": "virtual", "seed": 1, "window_ns": [0, 1],
+  "files": {}, "closure": { "digest": "", "input": "", "image": "", "qemu": "", "qemu_sha256": "",
+    "firmware": {}, "accelerator": "tcg", "machine": [] },
+  "guest": { "kind": "debian", "kernel": "", "tools": {}, "exit_status": 0 },
+  "run": { "nonce": "", "started_ns": 0, "took_ns": 0 }
+}"#;
+
 /// Where all tests share downloads and images.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
@@ -81,6 +90,11 @@ impl Lab {
     /// A new home, with the image built.
     pub fn new() -> Self {
         image();
+        Self::without_image()
+    }
+
+    /// A new home for what starts no guest.
+    pub fn without_image() -> Self {
         let home = tempfile::Builder::new().prefix("fixture-vm lab, ").tempdir().unwrap();
         fs::create_dir(home.path().join("runtime")).unwrap();
         Self { home }
@@ -122,7 +136,7 @@ impl Lab {
     /// Puts a former set in place.
     pub fn put_former_set(&self) {
         fs::create_dir_all(self.out()).unwrap();
-        fs::write(self.out().join("manifest.json"), "a former set").unwrap();
+        fs::write(self.out().join("manifest.json"), FORMER_SET).unwrap();
     }
 
     /// The former set is there, whole and alone.
@@ -130,7 +144,7 @@ impl Lab {
         let names: Vec<_> =
             fs::read_dir(self.out()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["manifest.json"], "the former set is not what it was");
-        assert_eq!(fs::read_to_string(self.out().join("manifest.json")).unwrap(), "a former set");
+        assert_eq!(fs::read_to_string(self.out().join("manifest.json")).unwrap(), FORMER_SET);
     }
 
     /// No process, run folder or staging folder of this home is left.

@@ -5,6 +5,7 @@ mod conformance;
 mod diff;
 mod doctor;
 mod events;
+mod exit_codes;
 mod faults;
 mod hostile;
 mod image;

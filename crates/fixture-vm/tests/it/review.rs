@@ -38,7 +38,9 @@ fn a_snapshot_is_begun_then_held_then_missed_then_reviewed() {
     ends_with(0, run(&lab, &scenario, &[]));
     assert!(!pending.exists(), "nobody asked for a snapshot");
 
+    fs::remove_dir_all(lab.out()).unwrap();
     let begun = ends_with(10, run(&lab, &scenario, &["--snapshot"]));
+    assert!(lab.out().join("manifest.json").is_file(), "the new set is in place");
     assert!(begun.contains("is not there yet; review it: fixture-vm review"), "{begun}");
     assert!(pending.is_file() && !snapshot.exists());
     let listed = ends_with(10, review(&lab.path(""), &["--list"]));
