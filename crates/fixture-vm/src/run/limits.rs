@@ -21,7 +21,7 @@ pub const CONSOLE_BYTES: u64 = 16 << 20;
 /// One event, in bytes. The longest is a failed command's: its words and 2 KiB of what it printed.
 pub const EVENT_BYTES: usize = 64 << 10;
 
-/// How many events. Ten minutes of a network are about 400, a life of a microVM about 20.
+/// How many events. The longest scenario, a day, has 43,200 heartbeats; a life of a microVM about 20 events.
 pub const EVENTS: u64 = 50_000;
 
 /// All events together, in bytes: above the 16 MiB that verification reads of microVMs' events alone.
@@ -31,7 +31,7 @@ pub const ALL_EVENTS_BYTES: u64 = 20 << 20;
 pub const STDERR_BYTES: u64 = 1 << 20;
 
 /// What may lie on the share.
-pub const SHARE: ShareLimits = ShareLimits { bytes: 4 << 30, entries: 50_000, depth: 16 };
+pub const SHARE: ShareLimits = ShareLimits { bytes: 4 << 30, entries: 20_000, depth: 16 };
 
 /// What is kept of the share of a run that failed.
 pub const SALVAGE: ShareLimits = ShareLimits { bytes: 256 << 20, entries: 10_000, depth: 16 };

@@ -207,8 +207,8 @@ pub const LIES: &[Lie] = &[
         File::create(guest.out("big")).unwrap().set_len(200 << 20).unwrap();
         guest.fail();
     }),
-    lie("100,000 files", 4, "more than 50000 files and folders", |guest| {
-        for i in 0..100_000 {
+    lie("30,000 files", 4, "more than 20000 files and folders", |guest| {
+        for i in 0..30_000 {
             if File::create(guest.out(&i.to_string())).is_err() {
                 return;
             }
