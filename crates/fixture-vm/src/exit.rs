@@ -140,10 +140,14 @@ mod tests {
 
     #[test]
     fn every_table_has_the_same_codes_with_the_same_meanings() {
+        let page = |name: &str| {
+            let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            std::fs::read_to_string(top.join(name)).unwrap()
+        };
         let tables = [
-            ("README.md", include_str!("../../../README.md"), "| "),
-            ("docs/exit-codes.md", include_str!("../../../docs/exit-codes.md"), "| "),
-            ("--help", crate::cli::EXAMPLES, " "),
+            ("README.md", page("README.md"), "| "),
+            ("docs/exit-codes.md", page("docs/exit-codes.md"), "| "),
+            ("--help", crate::cli::EXAMPLES.to_owned(), " "),
         ];
         for (name, text, begin) in tables {
             let row = |line: &str| -> Option<(u8, String)> {

@@ -80,8 +80,10 @@ fn a_scenario_that_no_guest_can_be_given_is_refused_before_the_run() {
     let lab = Lab::without_image();
     let scenario = lab.small();
     let text = fs::read_to_string(&scenario).unwrap();
-    let long = format!("name: small\ndescription: {}", "x".repeat(70_000));
-    fs::write(&scenario, text.replace("name: small", &long)).unwrap();
+    let streams: String = (0..1000)
+        .map(|n| format!("  - {{ name: a-stream-of-many-{n}, from: a-p1, to: b-p1, vlan: 10, pcp: 3, size: 100, interval: 1ms, count: 1 }}\n"))
+        .collect();
+    fs::write(&scenario, text.replace("streams:\n", &format!("streams:\n{streams}"))).unwrap();
     run(&lab, &scenario, &[], 2, "split it");
 }
 

@@ -13,7 +13,7 @@ fn with_small_disk(test: &str, run: &Command, at: &Path, size: &str) -> Option<(
     fs::create_dir_all(at).unwrap();
     let mut shell = command("unshare");
     let user = if nix::unistd::getuid().is_root() { "--mount" } else { "-rm" };
-    let script = format!("mount -t tmpfs -o size={size} tmpfs \"$1\" && shift && exec \"$@\"");
+    let script = format!("mount -t tmpfs -o size={size},mode=0700 tmpfs \"$1\" && shift && exec \"$@\"");
     shell.args([user, "sh", "-c", &script, "sh"]).arg(at).arg(run.get_program()).args(run.get_args());
     shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = shell.output().unwrap();

@@ -10,7 +10,7 @@ fn what_its_microvms_need_is_shown_where_memory_is_too_little() {
     let text = ends_with(2, run);
     assert!(
         text.contains(
-            "--memory 600 is too little; the guest needs 960 MiB, as its microVMs add up: 384 for the guest + \
+            "--memory 600 is too little; the guest needs 960 MiB, as it adds up: 384 for the guest + \
              gate (96 + 96) + 2 x worker (96 + 96) = 960 MiB"
         ),
         "{text}"
