@@ -76,9 +76,11 @@ impl Running {
         let mut running = Self { process: process?, monitor: None, stderr: stderr.into(), started };
         match Monitor::greet(ours, &Interrupt::of_process()) {
             Ok(Some(monitor)) => running.monitor = Some(monitor),
-            Ok(None) => return Err(running.not_started("closed its monitor")),
+            Ok(None) => return Err(running.not_started("closed its monitor as it started")),
             Err(error) if exit::code_of(&error) != Code::Environment => return Err(error),
-            Err(error) => return Err(running.not_started(&format!("gave its monitor up: {error:#}"))),
+            Err(error) => {
+                return Err(running.not_started(&format!("gave its monitor up as it started ({error:#})")));
+            }
         }
         Ok(running)
     }
@@ -88,7 +90,7 @@ impl Running {
     fn not_started(&mut self, otherwise: &str) -> anyhow::Error {
         match self.process.wait(LAST_BREATH) {
             Ok(Some(status)) => anyhow!("QEMU ended as it started ({status}){}", self.words()),
-            _ => anyhow!("QEMU {otherwise} as it started{}", self.words()),
+            _ => anyhow!("QEMU {otherwise}{}", self.words()),
         }
     }
 

@@ -330,13 +330,25 @@ impl Site<'_> {
         let Prepared { qemu, machine, files, .. } = self.prepared;
         let continued = saved.as_ref().is_some_and(|saved| saved.resume.is_some());
         let arguments = args::arguments(machine, &Files { saved, log: qemu_log, ..files.clone() });
+        // A guest that was saved has written by then.
+        let said = self.written();
         let mut running = Running::start(&qemu.path, &arguments, &self.prepared.stderr)?;
         self.folder.note_qemu(running.pid())?;
-        if let Some(status) = running.ended()? {
+        // One that ended with a guest that had begun is judged by who watches.
+        if let Some(status) = running.ended()?.filter(|_| self.written() == said) {
             bail!("QEMU ended as it started ({status}){}", running.words());
         }
         log.qemu(QemuEvent::Started { pid: running.pid().as_raw(), continued })?;
         Ok(running)
+    }
+
+    /// Bytes that the guest has on its console and as events.
+    fn written(&self) -> u64 {
+        let files = &self.prepared.files;
+        [&files.console, &files.events]
+            .iter()
+            .map(|file| fs::metadata(file).map_or(0, |file| file.len()))
+            .sum()
     }
 
     fn watch(&self) -> Result<Watch<'_>> {

@@ -62,6 +62,11 @@ fn run(command: &mut Command, stdout: impl Into<Stdio>) -> Output {
     end(command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap())
 }
 
+/// The words alone: how long each took is another thing each time.
+fn without_times(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
 #[test]
 fn a_reader_that_goes_away_loses_the_text_and_nothing_else() {
     let lab = Lab::new();
@@ -73,7 +78,7 @@ fn a_reader_that_goes_away_loses_the_text_and_nothing_else() {
         drop(theirs);
         let left = run(&mut command, std::os::fd::OwnedFd::from(ours));
         assert_eq!(left.status.code(), Some(code), "{command:?}: {}", said(&left));
-        assert_eq!(String::from_utf8_lossy(&left.stderr), String::from_utf8_lossy(&read.stderr));
+        assert_eq!(without_times(&left.stderr), without_times(&read.stderr));
     }
 }
 

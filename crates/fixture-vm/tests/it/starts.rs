@@ -42,8 +42,8 @@ fn a_qemu_that_dies_has_one_code_and_its_own_words() {
         (format!("{wild}; kill -9 $$"), 3, "QEMU ended as it started (signal: 9"),
         (format!("{wild}; exec 3>&-; sleep 1000"), 3, "QEMU closed its monitor as it started"),
         (format!("{wild}; echo nonsense >&3; sleep 1000"), 3, "QEMU gave its monitor up as it started"),
-        (format!("{wild}; greet; exit 1"), 3, "QEMU ended before the guest's first sign (exit status: 1)"),
-        (format!("{wild}; greet; kill -9 $$"), 3, "QEMU ended before the guest's first sign (signal: 9"),
+        (format!("{wild}; greet; exit 1"), 3, "(exit status: 1)"),
+        (format!("{wild}; greet; kill -9 $$"), 3, "(signal: 9"),
         (format!("{wild}; greet; echo Linux > \"$console\"; exit 1"), 4, "QEMU died before its first step"),
         (
             format!("{wild}; greet; echo Linux > \"$console\"; kill -9 $$"),
