@@ -1,11 +1,12 @@
-//! What a machine lacks: room on a disk, a home; and what a dry run leaves for whoever starts its command line.
+//! What a machine lacks: room on a disk, open files, a home, a QEMU that lives. It is named, and what is good stays.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::lab::{Lab, SMALL, ends_with, image, skip};
-use crate::project::{command, said};
+use crate::project::{command, find, said};
 
 /// The same command with a disk of so many bytes at a folder of the lab; none, with the reason told, where no such disk
 /// can be had.
@@ -28,24 +29,35 @@ fn with_small_disk(test: &str, run: &Command, at: &Path, size: &str) -> Option<(
 #[test]
 fn a_full_disk_is_named_wherever_it_is() {
     let lab = Lab::new();
-    let cases: [(&str, &[&str]); 2] =
-        [("runs", &["--work-dir", "{}", "--no-cache"]), ("cache", &["--no-cache"])];
-    for (place, args) in cases {
+    // From here on the store answers, so that no guest runs.
+    ends_with(0, lab.run(&[]));
+    // A place, what goes there, what is said to be full, and the end: without events a run is still a run.
+    let cases: [(&str, &[&str], &str, i32); 4] = [
+        ("runs", &["--work-dir", "{}", "--no-cache"], "", 3),
+        ("sets", &["--out", "{}/set"], "/set", 3),
+        ("events", &["--events-db", "{}/events.db"], "/events.db", 0),
+        ("cache", &["--no-cache"], "", 3),
+    ];
+    for (place, args, full, code) in cases {
         let at = lab.path(place);
         let args: Vec<_> = args.iter().map(|arg| arg.replace("{}", at.to_str().unwrap())).collect();
         let mut run = lab.program(&["run", SMALL, "--guest"]);
-        run.arg(image()).arg("--out").arg(lab.path("another"));
+        run.arg(image());
+        if !args.contains(&"--out".to_owned()) {
+            run.arg("--out").arg(lab.path("another"));
+        }
         run.args(&args);
         if place == "cache" {
             run.env("XDG_CACHE_HOME", &at);
         }
         // Not one page for a file; folders take none.
-        let test = "a_full_disk_is_named_wherever_it_is";
-        let Some((ended, text)) = with_small_disk(test, &run, &at, "4k") else {
+        let size = if place == "events" { "8k" } else { "4k" };
+        let Some((ended, text)) = with_small_disk("a_full_disk_is_named_wherever_it_is", &run, &at, size)
+        else {
             return;
         };
-        assert_eq!(ended, Some(3), "{place}: {text}");
-        let says = format!("no room left on the disk that holds {}", at.display());
+        assert_eq!(ended, Some(code), "{place}: {text}");
+        let says = format!("no room left on the disk that holds {}{full}", at.display());
         assert!(text.contains(&says) && text.contains("make room there"), "{place}: {text}");
     }
     lab.assert_nothing_left();
@@ -72,6 +84,47 @@ fn a_home_that_is_no_place_is_an_error_where_it_is_needed() {
     ends_with(0, list("", lab.path("data").to_str()));
     ends_with(0, list(lab.path("home").to_str().unwrap(), Some("")));
     assert!(lab.path("home/.local/share/fixture-vm/store").is_dir());
+}
+
+/// The folder of the one saved guest, and its number on the disk: one that was made again has another.
+fn saved(lab: &Lab) -> (PathBuf, u64) {
+    let warm = fs::read_dir(lab.path("cache/fixture-vm/warm")).unwrap().map(|entry| entry.unwrap().path());
+    let states: Vec<_> = warm.filter(|path| path.join("contents.json").is_file()).collect();
+    assert_eq!(states.len(), 1, "{states:?}");
+    (states[0].clone(), fs::metadata(&states[0]).unwrap().ino())
+}
+
+#[test]
+fn a_saved_guest_goes_only_if_qemu_refuses_it_and_not_if_qemu_fails() {
+    let lab = Lab::new();
+    let Some(qemu) = find("qemu-system-x86_64") else { return };
+    // Continues no guest while there is a file that says how it fails.
+    let (fake, fault) = (lab.path("qemu"), lab.path("fault"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *-loadvm*) [ ! -f '{0}' ] || . '{0}' ;; esac\nexec '{1}' \"$@\"\n",
+        fault.display(),
+        qemu.display()
+    );
+    fs::write(&fake, script).unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |seed: &str| {
+        let mut run = lab.run(&["--no-cache", "--seed", seed]);
+        run.env("XDG_CACHE_HOME", lab.path("cache")).env("FIXTURE_VM_QEMU", &fake);
+        run
+    };
+    ends_with(0, run("1"));
+    let before = saved(&lab);
+    for fails in ["kill -9 $$", "echo 'Could not open: Too many open files' >&2; exit 1"] {
+        fs::write(&fault, fails).unwrap();
+        let text = ends_with(0, run("1"));
+        assert!(text.contains("could not be continued, and stays; this run boots"), "{text}");
+        assert_eq!(saved(&lab), before, "{fails}: {text}");
+    }
+    fs::write(&fault, "echo 'qemu: Error -22 while loading VM state' >&2; exit 1").unwrap();
+    let text = ends_with(0, run("1"));
+    assert!(text.contains("could not be continued, so it is made again"), "{text}");
+    assert_ne!(saved(&lab).1, before.1, "{text}");
+    lab.assert_nothing_left();
 }
 
 #[test]
