@@ -68,7 +68,7 @@ fn what_no_run_put_there_is_refused_before_anything_is_touched() {
         }),
         ("set", "notes.txt", |out| ours::tests::put_set(out, &["notes.txt"])),
         ("set", "raw/mine", |out| ours::tests::put_set(out, &["raw/mine"])),
-        ("set", "it is a symbolic link", |out| std::os::unix::fs::symlink("/tmp", out).unwrap()),
+        ("set", "it is a symbolic link", |out| std::os::unix::fs::symlink("/usr", out).unwrap()),
         ("set", "it is no folder", |out| fs::write(out, "").unwrap()),
         ("set", "thesis.tex", |out| {
             fs::create_dir(out.with_extension("failed")).unwrap();
